@@ -1,0 +1,83 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv, which it makes itself.
+# `make demo ARGS="--kill primary"` passes arguments on; `make PYTHON=/path/to/python3.12 venv` picks
+# another Python.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A .venv that was copied along with its folder would still run the code of the old one, and one
+# whose Python is gone would run nothing: either is made anew.
+ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help
+help: ## show this list
+	@echo "Interlock: a gating primary/secondary sequencer"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: venv
+venv: $(STAMP) ## make .venv with Interlock and the tools of its tests
+	@:
+
+$(STAMP): pyproject.toml
+	@python=; \
+	for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "Interlock needs Python 3.11 or newer; found:" \
+			"$$($(or $(PYTHON),python3) --version 2>&1 | head -1)." \
+			"Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi; \
+	if [ -e $(STAMP) ] && { [ ! -x $(BIN)/python ] || [ "$$(cat $(STAMP))" != "$(CURDIR)" ]; }; \
+	then rm -rf $(VENV); fi; \
+	echo "preparing $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/interlock
+	@echo "$(CURDIR)" > $(STAMP)
+
+.PHONY: demo
+demo: venv ## run a pair with a load and watch it (ARGS="--kill standby")
+	@$(BIN)/interlock demo $(ARGS)
+
+.PHONY: test
+test: venv ## run the tests (ARGS="-k wire")
+	@$(BIN)/python -P -m pytest $(ARGS)
+
+.PHONY: check
+check: venv ## formatting, lint, types and tests: what has to pass
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(MAKE) test
+
+.PHONY: format
+format: venv ## format the code and order its imports
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --select I --fix --quiet .
+
+.PHONY: bench-floor
+bench-floor: venv ## measure the bare ZeroMQ relay that the pair is compared with
+	@$(BIN)/python -P -m interlock.bench.floor $(ARGS)
+
+.PHONY: clean
+clean: ## remove what builds and tools left behind
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove .venv as well
+	@rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Benchmarks, each beside its peer or its floor in the same run."""

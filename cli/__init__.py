@@ -1,0 +1,1 @@
+"""The `interlock` command. `main` registers the commands; each module holds one subject."""

@@ -1,0 +1,1 @@
+"""The operations console: a pure model that folds telemetry into view state; views only draw."""
