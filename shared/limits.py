@@ -1,0 +1,83 @@
+"""Every bound of the system, with its reason. What users may tune is in `config.Limits`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+# A producer's or node's name fits the record header, so that a record needs no lookup to be read.
+MAX_NAME_BYTES: Final = 16
+
+# Payload of one record. Bounds what a reader must buffer before it can check a hash.
+MAX_PAYLOAD_BYTES: Final = 1 * MIB
+
+# Messages of one record: keeps the time to validate one submission well below a millisecond.
+MAX_RECORD_MESSAGES: Final = 4096
+
+# One frame on any socket (libzmq's MAXMSGSIZE): a group of records plus its envelope.
+MAX_FRAME_BYTES: Final = 8 * MIB
+
+# Frames of control, telemetry and hello messages: small by nature, refused early when not.
+MAX_SMALL_FRAME_BYTES: Final = 256 * KIB
+
+# Records that one producer may have unconfirmed. The producer table remembers as many runs, so
+# any record that can still be submitted again is answered with the seq that it already has.
+MAX_PRODUCER_RECORDS: Final = 256
+
+# Producers in the table, and so in every checkpoint: 1,000 expected, with head-room.
+MAX_PRODUCERS: Final = 10_000
+
+# Bytes on their way to the standby and not acknowledged; beyond it catching up waits for acks.
+LINK_WINDOW_BYTES: Final = 16 * MIB
+
+# One group of records on the link, one chunk of a catch-up or of a replay.
+CHUNK_BYTES: Final = 1 * MIB
+
+# What one more message of a socket can bring at most into a turn: a chunk, or one record of full
+# size. A turn ends before the journal's room is less than this.
+TURN_HEADROOM_BYTES: Final = MAX_PAYLOAD_BYTES + KIB
+
+# Submissions taken from the intake socket in one turn, and replay requests served in one turn:
+# a burst of either must not keep the acks of the standby waiting.
+INTAKE_PER_TURN: Final = 256
+REPLAY_PER_TURN: Final = 4
+
+# Characters of a text on the wire: enough for a clear sentence that quotes a name or two.
+MAX_TEXT_CHARS: Final = 1_000
+
+# A subscription that a publishing socket takes. Ours are empty; libzmq holds one in a tree of about
+# 100 bytes of memory per byte, so a single one of MAX_FRAME_BYTES would cost a node 800 MiB.
+MAX_SUBSCRIPTION_BYTES: Final = 4 * KIB
+
+# Distance of two entries of a segment's sparse index: what a seek may have to walk.
+INDEX_EVERY_BYTES: Final = 16 * KIB
+
+# Epoch entries that travel in a hello. Older history is compared by hash alone.
+MAX_EPOCHS_IN_HELLO: Final = 1024
+
+# Frames that the feed queues for one subscriber before it drops for it: a subscriber that stopped
+# reading costs the primary this many frames, and has to replay what it missed.
+FEED_HWM_FRAMES: Final = 1_000
+
+# Frames that a socket may queue per peer before it blocks, drops or refuses (ZeroMQ's HWM).
+HWM_FRAMES: Final = 10_000
+
+# Answers that wait for one consumer on the replay socket, each up to CHUNK_BYTES. A consumer asks
+# for one chunk at a time; who asks for more and does not read is dropped from, not remembered.
+REPLAY_HWM_FRAMES: Final = 8
+
+# Bodies that one producer may hold unconfirmed: its window counts messages, memory counts bytes.
+PRODUCER_WINDOW_BYTES: Final = 64 * MIB
+
+# Live records that a consumer keeps while it replays what is before them: half a second of a
+# full feed, so that a replay that is faster than the feed meets them.
+CONSUMER_LIVE_BYTES: Final = 16 * MIB
+
+# Records whose hashes a consumer remembers, to tell a repeated record from another history.
+CONSUMER_RECENT_RECORDS: Final = 4096
+
+# Frames of the feed that wait in a consumer's socket. Frames grow under load (up to CHUNK_BYTES),
+# so HWM_FRAMES would be gigabytes; what is dropped beyond the bound is replayed.
+CONSUMER_HWM_FRAMES: Final = 1_000
