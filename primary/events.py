@@ -1,0 +1,55 @@
+"""What can happen to a primary: the inputs of its core."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..shared.messages import IntakeRequest, LinkFromSecondary
+from ..shared.wire import Position
+
+
+class FromProducer(msgspec.Struct, frozen=True, gc=False):
+    """A message on the intake socket."""
+
+    sender: bytes
+    message: IntakeRequest
+
+
+class FromStandby(msgspec.Struct, frozen=True, gc=False):
+    """A message on the link. For a hello: the hash of our record that ends where their log ends,
+    and the first seq that our journal retains."""
+
+    sender: bytes
+    message: LinkFromSecondary
+    own_hash: int | None = None
+    first_seq: int = 1
+
+
+class PeerSeen(msgspec.Struct, frozen=True, gc=False):
+    """The peer answered on control while this node was resuming."""
+
+    role: str
+    epoch: int
+
+
+class Streamed(msgspec.Struct, frozen=True, gc=False):
+    """A StreamLink was performed: the frame ended at `last` and had `size` bytes."""
+
+    session: int
+    last: Position
+    size: int
+
+
+class Synced(msgspec.Struct, frozen=True, gc=False):
+    """The journal is on the disk up to `seq`."""
+
+    seq: int
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of records that the journal can take for certain."""
+
+    bytes: int
+
+
+Event = FromProducer | FromStandby | PeerSeen | Streamed | Synced | Room
