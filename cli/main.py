@@ -1,0 +1,96 @@
+"""The `interlock` command: which commands there are, and how each of them ends.
+
+Decides exit codes: 0 done; 1 it failed; 2 a user's mistake, told in one sentence; 130 interrupted;
+141 the reader of its output went away. A traceback is left to bugs.
+
+A command module is imported to build the help, so it imports what is heavy (sockets, nodes, the
+SDK, rich) inside its functions: `interlock --help` and the start of a node stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..shared.errors import InterlockError, UserError
+from . import consume, demo, init, log, node, publish, status
+from .output import complain
+
+FAILED = 1
+MISTAKE = 2
+INTERRUPTED = 130
+NO_READER = 141
+
+
+class _Commands(TyperGroup):
+    """Turns the errors that a command may end with into a sentence and an exit code.
+
+    It is done here and not around `app()`, so that typer's own test runner sees the same.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence_stdout()
+            raise typer.Exit(NO_READER) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except InterlockError as error:
+            complain(str(error))
+            raise typer.Exit(MISTAKE if isinstance(error, UserError) else FAILED) from None
+        return result
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout at exit, and would complain once more about the reader that left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"interlock {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """A gating primary/secondary sequencer: one total order, released once the standby holds it.
+
+    Start with: interlock init DIR
+    """
+
+
+app = typer.Typer(
+    name="interlock",
+    cls=_Commands,
+    callback=_options,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("primary")(node.primary)
+app.command("secondary")(node.secondary)
+app.command("status")(status.status)
+app.command("publish")(publish.publish)
+app.command("consume")(consume.consume)
+app.command("demo")(demo.demo)
+app.add_typer(log.app, name="log")
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="interlock")
