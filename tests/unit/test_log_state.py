@@ -1,0 +1,195 @@
+"""What may follow in a log, and how two histories compare."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.shared.epochs import Epoch, EpochOpened, History, Mode, Relation, compare
+from interlock.shared.errors import LocalError, Reason, RemoteError
+from interlock.shared.log import Chain, LogDump, LogState
+from interlock.shared.wire import (
+    GENESIS,
+    Kind,
+    Position,
+    Record,
+    encode_messages,
+    encode_record,
+    pack_name,
+    parse_record,
+)
+from support.journal_kit import make_log, state_at
+
+
+def record(kind: Kind = Kind.TICK, **changes: int) -> Record:
+    """A record that continues the log of `base`, but for the changes."""
+    fields = {"epoch": 2, "seq": 11, "time_ns": 100, "prev_hash": 77, "producer_seq": 0} | changes
+    payload = b"\x80"
+    if kind is Kind.EPOCH_OPENED:
+        payload = msgspec.msgpack.encode(
+            EpochOpened(fields["epoch"], "a", Mode.GATED, fields["seq"], "", "")
+        )
+    if kind is Kind.DATA:
+        payload = encode_messages([b"x"])
+    raw, _ = encode_record(
+        kind,
+        fields["epoch"],
+        fields["seq"],
+        fields["time_ns"],
+        pack_name("p"),
+        fields["producer_seq"],
+        1,
+        payload,
+        fields["prev_hash"],
+    )
+    return parse_record(memoryview(raw), 0)
+
+
+def base() -> LogState:
+    """A log of 10 messages in epoch 2, the last at time 100, with two messages of producer p."""
+    producers = {"p": (2, [])}
+    epochs = [Epoch(1, "a", Mode.GATED, 1, 5), Epoch(2, "b", Mode.GATED, 4, 6)]
+    return LogState.load(LogDump(Position(10, 77), 2, 100, epochs, producers))
+
+
+# Chain and LogState ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        record(),
+        record(time_ns=100),
+        record(time_ns=2**63),
+        record(Kind.EPOCH_OPENED, epoch=3),
+        record(Kind.EPOCH_OPENED, epoch=30),
+        record(Kind.DATA, producer_seq=3),
+    ],
+)
+def test_what_continues_the_log_is_taken(good: Record) -> None:
+    state = base()
+    state.apply(good)
+    assert state.position == Position(11, good.hash)
+    assert state.chain.epoch == good.epoch
+    assert state.chain.time_ns == good.time_ns
+    assert state.history.number == good.epoch
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (record(seq=10), Reason.GAP),
+        (record(seq=12), Reason.GAP),
+        (record(prev_hash=78), Reason.DIFFERENT_HISTORY),
+        (record(epoch=1), Reason.WRONG_EPOCH),
+        (record(epoch=3), Reason.WRONG_EPOCH),
+        (record(Kind.EPOCH_OPENED, epoch=2), Reason.WRONG_EPOCH),
+        (record(Kind.EPOCH_OPENED, epoch=1), Reason.WRONG_EPOCH),
+        (record(time_ns=99), Reason.MALFORMED),
+        (record(Kind.DATA, producer_seq=2), Reason.GAP),
+        (record(Kind.DATA, producer_seq=4), Reason.GAP),
+        (record(Kind.DATA, producer_seq=0), Reason.GAP),
+    ],
+)
+def test_what_does_not_continue_the_log_is_refused_and_changes_nothing(
+    bad: Record, reason: Reason
+) -> None:
+    state = base()
+    before = state.dump()
+    with pytest.raises(RemoteError) as caught:
+        state.apply(bad)
+    assert caught.value.reason is reason
+    assert state.dump() == before
+
+
+def test_an_empty_log_begins_at_seq_1_with_an_epoch() -> None:
+    chain = Chain()
+    assert chain.position == GENESIS
+    chain.check(record(Kind.EPOCH_OPENED, epoch=1, seq=1, prev_hash=0))
+    with pytest.raises(RemoteError, match="of epoch 1, not 0"):
+        chain.check(record(epoch=1, seq=1, prev_hash=0))
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 12))
+def test_a_state_loaded_from_its_dump_goes_on_the_same(sizes: list[int], cut: int) -> None:
+    """A checkpoint: dump, encode, decode and load must not change what the log amounts to."""
+    maker = make_log(sizes)
+    cut = min(cut, len(maker.records))
+    encoded = msgspec.msgpack.encode(state_at(maker, cut).dump())
+    state = LogState.load(msgspec.msgpack.decode(encoded, type=LogDump))
+    for raw in maker.records[cut:]:
+        state.apply(parse_record(memoryview(raw), 0))
+    assert state.dump() == maker.state.dump()
+
+
+# History and compare --------------------------------------------------------------------------
+
+
+def test_epochs_only_rise() -> None:
+    history = History()
+    assert history.number == 0
+    assert history.last is None
+    first = Epoch(2, "a", Mode.GATED, 1, 5)
+    history.open(first)
+    for wrong in (Epoch(2, "a", Mode.GATED, 9, 6), Epoch(3, "a", Mode.GATED, 1, 6)):
+        with pytest.raises(LocalError, match="cannot follow"):
+            history.open(wrong)
+    assert history.epochs == [first]
+
+
+E1 = Epoch(1, "a", Mode.GATED, 1, 101)
+E2 = Epoch(2, "a", Mode.GATED, 11, 202)
+E2_OF_B = Epoch(2, "b", Mode.GATED, 11, 999)
+E3 = Epoch(3, "b", Mode.GATED, 21, 303)
+
+AT_8, AT_15, AT_25 = Position(8, 8), Position(15, 15), Position(25, 25)
+
+
+@pytest.mark.parametrize(
+    ("ours", "our_last", "theirs", "their_last", "our_hash_there", "relation"),
+    [
+        # Two empty logs; one that is empty.
+        ([], GENESIS, [], GENESIS, 0, Relation.SAME),
+        ([E1], AT_8, [], GENESIS, 0, Relation.BEHIND),
+        ([], GENESIS, [E1], AT_8, None, Relation.AHEAD),
+        # Not longer than ours: the hash decides, whatever the epochs say.
+        ([E1], AT_8, [E1], AT_8, 8, Relation.SAME),
+        ([E1], AT_8, [E1], Position(8, 9), 8, Relation.DIVERGED),
+        ([E1, E2], AT_15, [E1], AT_8, 8, Relation.BEHIND),
+        ([E1, E2], AT_15, [E1], Position(8, 9), 8, Relation.DIVERGED),
+        # No record of ours ends where theirs does: they cut it otherwise.
+        ([E1, E2], AT_15, [E1], AT_8, None, Relation.DIVERGED),
+        # Longer than ours: our newest epoch must be one of theirs, and reach beyond our end.
+        ([E1], AT_8, [E1], AT_15, None, Relation.AHEAD),
+        ([E1], AT_8, [E1, E2], AT_15, None, Relation.AHEAD),
+        ([E1, E2], AT_15, [E1, E2, E3], AT_25, None, Relation.AHEAD),
+        # A wrote 15 in epoch 1; B was promoted at 10: "25 > 15" does not make A a prefix of B.
+        ([E1], AT_15, [E1, E2_OF_B, E3], AT_25, None, Relation.DIVERGED),
+        # The same number, another opening.
+        ([E1, E2], AT_15, [E1, E2_OF_B], AT_25, None, Relation.DIVERGED),
+        # They never saw our newest epoch.
+        ([E1, E2], AT_15, [E1, E3], AT_25, None, Relation.DIVERGED),
+        ([E1, E2], AT_15, [E1], AT_25, None, Relation.DIVERGED),
+        ([E1], AT_8, [], AT_25, None, Relation.DIVERGED),
+        # We hold records but no epoch: no history of ours to find in theirs.
+        ([], AT_8, [E1], AT_25, None, Relation.DIVERGED),
+    ],
+)
+def test_how_their_log_stands_to_ours(
+    ours: list[Epoch],
+    our_last: Position,
+    theirs: list[Epoch],
+    their_last: Position,
+    our_hash_there: int | None,
+    relation: Relation,
+) -> None:
+    assert compare(History(ours), our_last, theirs, their_last, our_hash_there) is relation
+
+
+def test_an_epoch_that_begins_right_after_our_end_is_ahead() -> None:
+    """The border of the rule: the next epoch's first seq is our last plus one."""
+    ours, theirs = History([E1]), [E1, E2]
+    assert compare(ours, Position(10, 1), theirs, AT_25, None) is Relation.AHEAD
+    assert compare(ours, Position(11, 1), theirs, AT_25, None) is Relation.DIVERGED

@@ -1,0 +1,91 @@
+"""The waiter, whose one danger is a message that waits for an edge that has passed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from interlock.shared.sockets import Socket, drain, make_socket, send_to
+from interlock.shared.waiter import Waiter
+
+Pair = tuple[Waiter, Socket, Socket]
+LONG_MS = 20_000
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A waiter that watches a ROUTER, and a DEALER that talks to it."""
+    context: zmq.Context[Socket] = zmq.Context()
+    router, dealer = make_socket(context, zmq.ROUTER), make_socket(context, zmq.DEALER)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    dealer.connect(f"tcp://127.0.0.1:{port}")
+    waiter = Waiter()
+    waiter.add(router)
+    yield waiter, router, dealer
+    context.destroy(linger=0)
+
+
+def wait(waiter: Waiter) -> set[object]:
+    """What the waiter finds, past early returns with nothing; empty after 20 s."""
+    end = time.monotonic() + LONG_MS / 1_000
+    while time.monotonic() < end:
+        if ready := waiter.wait(LONG_MS):
+            return ready
+    return set()
+
+
+def test_it_wakes_for_a_message_and_not_without_one(pair: Pair) -> None:
+    waiter, router, dealer = pair
+    assert waiter.wait(20) == set()
+    dealer.send(b"one")
+    assert wait(waiter) == {router}
+    assert [frames[1] for frames in drain(router, 10)] == [b"one"]
+    assert waiter.wait(20) == set()
+
+
+def test_what_a_bounded_read_leaves_is_ready_at_once(pair: Pair) -> None:
+    """The data path takes a bounded number per turn; no new edge comes for the rest."""
+    waiter, router, dealer = pair
+    for number in range(10):
+        dealer.send(b"%d" % number)
+    seen: list[bytes] = []
+    while len(seen) < 10:
+        assert wait(waiter) == {router}
+        seen += [frames[1] for frames in drain(router, 3)]
+    assert seen == [b"%d" % number for number in range(10)]
+
+
+def test_a_message_that_comes_in_during_a_send_does_not_wait_for_the_next_edge(pair: Pair) -> None:
+    """A send lets libzmq take its commands, and with them the edge of what came in meanwhile."""
+    waiter, router, dealer = pair
+    dealer.send(b"hello")
+    assert wait(waiter) == {router}
+    peer = next(drain(router, 1))[0]
+    waiter.wait(0)
+    for number in range(300):
+        dealer.send(b"%d" % number)
+        dealer.poll(0)
+        send_to(router, peer, b"answer")
+        waiter.touch(router)
+        seen: list[bytes] = []
+        while not seen:
+            assert wait(waiter) == {router}
+            seen = [frames[1] for frames in drain(router, 10)]
+        assert seen == [b"%d" % number]
+
+
+def test_plain_descriptors_and_removed_sockets(pair: Pair) -> None:
+    waiter, router, dealer = pair
+    fd = os.eventfd(0)
+    waiter.add(fd)
+    os.eventfd_write(fd, 1)
+    assert wait(waiter) == {fd}
+    os.eventfd_read(fd)
+    waiter.remove(router)
+    dealer.send(b"unheard")
+    assert waiter.wait(50) == set()
+    os.close(fd)
