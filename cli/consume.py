@@ -11,6 +11,7 @@ import typer
 from ..shared.config import load_config
 from ..shared.textform import body_fields
 from .common import DEFAULT_CONFIG, ConfigPath
+from .log_text import kind_name
 
 
 def consume(
@@ -47,7 +48,7 @@ def consume(
                 "time_ns": message.time_ns,
                 "producer": message.producer,
                 "producer_seq": message.producer_seq,
-                **({"kind": message.kind.name.lower()} if control else {}),
+                **({"kind": kind_name(message.kind)} if control else {}),
                 **body_fields(message.body),
             }
             out.write(encoder.encode(line) + b"\n")

@@ -53,7 +53,7 @@ def rows(reader: JournalReader, from_seq: int | None, control: bool) -> Iterator
             bodies = [bytes(record.payload)]
         else:
             continue
-        kind = kind_name(record)
+        kind = kind_name(record.kind)
         for index, body in enumerate(bodies):
             seq = record.seq + index
             if from_seq is None or seq >= from_seq:

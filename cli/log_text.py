@@ -18,9 +18,9 @@ from ..shared.wire import Kind, Record, decode_messages
 SHOWN_CHARS = 200  # of a body, for people; --json shows all of it
 
 
-def kind_name(record: Record) -> str:
+def kind_name(kind: Kind) -> str:
     """The kind as the documentation writes it: `data`, `epoch-opened`, `tick`, ..."""
-    return record.kind.name.lower().replace("_", "-")
+    return kind.name.lower().replace("_", "-")
 
 
 def record_fields(record: Record) -> dict[str, object]:
@@ -28,7 +28,7 @@ def record_fields(record: Record) -> dict[str, object]:
     fields: dict[str, object] = {
         "seq": record.seq,
         "count": record.count,
-        "kind": kind_name(record),
+        "kind": kind_name(record.kind),
         "epoch": record.epoch,
         "time_ns": record.time_ns,
         "producer": record.producer,
@@ -49,7 +49,7 @@ def record_lines(record: Record) -> Iterator[str]:
     seqs = f"{record.seq}" if record.count == 1 else f"{record.seq}..{record.last_seq}"
     of = f"{record.producer}#{record.producer_seq}" if record.producer_seq else record.producer
     yield (
-        f"{seqs}  {kind_name(record)}  epoch {record.epoch}  {_utc(record.time_ns)}  {of}  "
+        f"{seqs}  {kind_name(record.kind)}  epoch {record.epoch}  {_utc(record.time_ns)}  {of}  "
         f"hash {record.hash:016x}  prev {record.prev_hash:016x}  {len(record.payload)} B"
     )
     if record.kind is Kind.DATA:
