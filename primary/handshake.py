@@ -25,7 +25,7 @@ class Verdict(Enum):
     DIVERGE = "diverge"  # the same seq has two values
 
 
-def check_identity(hello: LinkHello, cluster: str, peer: str) -> None:
+def check_identity(hello: LinkHello, cluster: str, peer: str, ack_level: str) -> None:
     """Raises RemoteError unless the hello comes from the peer of this pair in our protocol."""
     if hello.version != PROTOCOL_VERSION:
         raise RemoteError(
@@ -36,6 +36,14 @@ def check_identity(hello: LinkHello, cluster: str, peer: str) -> None:
         raise RemoteError(Reason.WRONG_CLUSTER, f"this is cluster {cluster}, not {hello.cluster}")
     if hello.node != peer:
         raise RemoteError(Reason.WRONG_NODE, f"node {hello.node}; the peer of this node is {peer}")
+    # The end that a hello names counts as acked. Said at level written and taken for synced, it
+    # would be released from a standby that can still lose it.
+    if hello.ack_level != ack_level:
+        raise RemoteError(
+            Reason.WRONG_ACK_LEVEL,
+            f"the ack level of node {hello.node} is {hello.ack_level}, this node's {ack_level}: "
+            "both nodes must run with the same pair.ack_level",
+        )
 
 
 def judge(

@@ -41,6 +41,7 @@ class Peering:
     def __init__(self, reign: Reign) -> None:
         self._reign = reign
         self._asked_epoch = 0  # the number that the standby is asked to promise
+        self._fetching = 0  # the session that was asked for our missing tail
 
     def handle(self, event: FromStandby, now_ns: int, wall_ns: int) -> None:
         reign = self._reign
@@ -75,7 +76,7 @@ class Peering:
 
     def _on_hello(self, event: FromStandby, hello: LinkHello, now_ns: int) -> None:
         reign = self._reign
-        check_identity(hello, reign.cluster, reign.peer)
+        check_identity(hello, reign.cluster, reign.peer, reign.level.value)
         if reign.holder.state in (NodeState.FENCED, NodeState.DIVERGED, NodeState.FAILED):
             raise RemoteError(
                 Reason.NOT_PRIMARY,
@@ -91,6 +92,7 @@ class Peering:
                 if reign.epoch:
                     self._welcome(standby, now_ns)
                 elif verdict is Verdict.FETCH:
+                    self._fetching = hello.session
                     reign.link(standby, LinkFetch(hello.session, reign.log.position))
                 else:
                     self._ask_promise(standby)
@@ -164,9 +166,10 @@ class Peering:
     def _on_tail(self, standby: Standby, records: bytes, now_ns: int) -> None:
         """Takes back what the standby holds of our earlier reign and we lost."""
         reign = self._reign
-        if reign.epoch:
+        if reign.epoch or self._fetching != standby.session:
             raise RemoteError(Reason.MALFORMED, "a tail that was not asked for")
         if not records:
+            self._fetching = 0
             self._ask_promise(standby)
             return
         if len(records) > reign.room_bytes:

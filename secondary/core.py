@@ -202,7 +202,7 @@ class SecondaryCore:
             )
         if welcome.ack_level != self.level.value:
             raise RemoteError(
-                Reason.MALFORMED,
+                Reason.WRONG_ACK_LEVEL,
                 f"the primary's ack level is {welcome.ack_level}, this node's {self.level.value}: "
                 "both nodes must run with the same pair.ack_level",
             )
@@ -295,7 +295,7 @@ class SecondaryCore:
                 self.log.history.epochs[-MAX_EPOCHS_IN_HELLO:],
                 self.log.position,
                 self.memory.promised_epoch,
-                self.released_seq,
+                self.level.value,
             )
         )
 

@@ -57,6 +57,7 @@ class Reason(Enum):
     WRONG_CLUSTER = "wrong-cluster"  # the other end belongs to another pair
     WRONG_NODE = "wrong-node"  # the other end is not the node that is expected there
     WRONG_EPOCH = "wrong-epoch"  # an epoch lower than one already promised
+    WRONG_ACK_LEVEL = "wrong-ack-level"  # both nodes must run with the same pair.ack_level
     BAD_HASH = "bad-hash"  # a record whose bytes do not match its hash
     BAD_COUNT = "bad-count"  # a count that is zero, too high or not that of the payload
     BAD_NAME = "bad-name"  # a producer name that breaks the rule for names

@@ -146,7 +146,7 @@ class LinkHello(Message, frozen=True, tag="link-hello"):
     epochs: Annotated[list[Epoch], msgspec.Meta(max_length=MAX_EPOCHS_IN_HELLO)]
     last: Position
     promised_epoch: U32
-    released_seq: U64
+    ack_level: Name
 
 
 class LinkFetch(Message, frozen=True, tag="link-fetch"):

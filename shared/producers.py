@@ -93,9 +93,12 @@ class ProducerTable:
     def append(self, name: str, producer_seq: int, seq: int, count: int) -> None:
         """Takes note of a data record. Raises LocalError if it does not continue its producer."""
         entry = self._entries.get(name)
-        if entry is None:
-            entry = self._entries[name] = ProducerEntry()
+        if entry is not None:
+            entry.append(producer_seq, seq, count)
+            return
+        entry = ProducerEntry()
         entry.append(producer_seq, seq, count)
+        self._entries[name] = entry  # last: a refused record leaves no producer behind
 
     def dump(self) -> dict[str, tuple[int, list[Run]]]:
         """The table as plain data, for a checkpoint."""

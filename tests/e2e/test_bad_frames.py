@@ -72,7 +72,7 @@ PUBLISHING = [("a", "feed"), ("a", "telemetry"), ("b", "telemetry")]
 
 GOOD: dict[str, Message] = {
     "intake": ProducerHello(PROTOCOL_VERSION, "", "p", 7, False),
-    "link": LinkHello(PROTOCOL_VERSION, "", "b", 1, 1, [], GENESIS, 0, 0),
+    "link": LinkHello(PROTOCOL_VERSION, "", "b", 1, 1, [], GENESIS, 0, "written"),
     "replay": ReplayRequest(PROTOCOL_VERSION, "", 1, 1, 1000),
     "control": GetStatus(PROTOCOL_VERSION),
 }

@@ -212,7 +212,7 @@ def test_a_word_that_is_wrong_is_refused(
         ({"epoch": 0}, Reason.WRONG_EPOCH),
         ({"common": GENESIS}, Reason.GAP),
         ({"common": Position(1, 1)}, Reason.GAP),
-        ({"ack_level": "synced"}, Reason.MALFORMED),
+        ({"ack_level": "synced"}, Reason.WRONG_ACK_LEVEL),
     ],
 )
 def test_a_welcome_that_does_not_fit_is_refused(
@@ -299,7 +299,8 @@ def test_the_standby_that_was_lied_to_holds_the_log_and_nothing_else(
     reader = JournalReader(secondary.config.data_dir("b"))
     *_, last = reader.records()
     assert last.position == leader.log.position
-    assert status(secondary, "b").incarnation == 1
+    found = status(secondary, "b")
+    assert (found.incarnation, found.producers_known) == (1, 1)
 
 
 @pytest.mark.parametrize(

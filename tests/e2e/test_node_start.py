@@ -299,7 +299,7 @@ def test_a_wiped_primary_is_fenced_and_status_says_why(tmp_path: Path) -> None:
         assert "cannot lead" in shown
 
 
-def test_different_ack_levels_are_told_apart_by_the_standby(tmp_path: Path) -> None:
+def test_nodes_of_different_ack_levels_do_not_start_together(tmp_path: Path) -> None:
     """Each node has its own copy of the file, and one was edited."""
     with pair_of(tmp_path, "a") as pair:
         other = tmp_path / "other.toml"
@@ -311,11 +311,12 @@ def test_different_ack_levels_are_told_apart_by_the_standby(tmp_path: Path) -> N
             pair,
             "b",
             "ORPHANED",
-            "the primary's ack level is written, this node's synced: both nodes must run with the "
+            "the ack level of node b is synced, this node's written: both nodes must run with the "
             "same pair.ack_level",
         )
-        found = wait_for_state(pair, "a", "STALLED", "same pair.ack_level")
+        found = wait_for_state(pair, "a", "RESUMING", "waiting for the standby")
         assert found.watermarks.released_seq == 0
+        assert found.refused["link.wrong-ack-level"] >= 1
         pair.kill("b", signal.SIGTERM)
         ended(pair, "b")
         pair.start("b")

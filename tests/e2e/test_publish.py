@@ -151,7 +151,8 @@ def test_a_file_that_cannot_be_read_disturbs_nobody(
     file = tmp_path / name
     if content is not None:
         file.write_bytes(content)
-    with Producer("running", pair.config) as running:
+    running = Producer("running", pair.config)
+    try:
         complaint = refusal(pair, file, "--producer", "running", "--format", "jsonl")
         assert str(file) in complaint
         running.send(b"still here").result(PATIENCE_S)
@@ -159,6 +160,8 @@ def test_a_file_that_cannot_be_read_disturbs_nobody(
         confirmed(pair, tmp_path / "good", "--producer", "running", "--format", "jsonl")
         with pytest.raises(TakenOverError):
             running.send(b"taken over").result(PATIENCE_S)
+    finally:
+        running.close()
 
 
 def test_what_the_node_refuses_is_told(pair: EmbeddedPair, tmp_path: Path) -> None:

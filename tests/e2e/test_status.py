@@ -17,7 +17,7 @@ from interlock.cli.main import app
 from interlock.shared.errors import Reason
 from interlock.shared.messages import Refused
 from interlock.shared.telemetry import NodeStatus
-from support.pair import Raw, command, pair_of, wait_for_state, write_config
+from support.pair import Raw, command, pair_of, status, wait_for, wait_for_state, write_config
 
 
 def show(pair: EmbeddedPair, *options: str) -> Result:
@@ -34,6 +34,7 @@ def as_json(pair: EmbeddedPair, code: int) -> dict[str, Any]:
 
 def test_status_of_a_pair_that_serves_stalls_and_dies(tmp_path: Path) -> None:
     with pair_of(tmp_path) as pair:
+        wait_for("b to know a release", lambda: status(pair, "b").watermarks.released_seq)
         nodes = as_json(pair, 0)
         for name, role, state in (("a", "primary", "GATED"), ("b", "secondary", "IN_SYNC")):
             told = msgspec.convert(nodes[name], NodeStatus)

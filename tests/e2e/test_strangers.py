@@ -130,7 +130,7 @@ def test_a_command_of_another_version_is_refused(
 
 def link_hello(pair: EmbeddedPair, **changes: object) -> LinkHello:
     """A hello as the standby could send it, after `changes`."""
-    hello = LinkHello(1, pair.config.cluster, "b", 9, 9 << 24, [], GENESIS, 0, 0)
+    hello = LinkHello(1, pair.config.cluster, "b", 9, 9 << 24, [], GENESIS, 0, "written")
     return msgspec.structs.replace(hello, **changes)
 
 
@@ -143,6 +143,7 @@ def link_hello(pair: EmbeddedPair, **changes: object) -> LinkHello:
         ({"cluster": "c" * 1_000}, Reason.WRONG_CLUSTER, "this is cluster"),
         ({"node": "a"}, Reason.WRONG_NODE, "the peer of this node is b"),
         ({"node": "c"}, Reason.WRONG_NODE, "the peer of this node is b"),
+        ({"ack_level": "synced"}, Reason.WRONG_ACK_LEVEL, "the same pair.ack_level"),
     ],
 )
 def test_a_stranger_on_the_link_is_refused_and_the_standby_stays(

@@ -138,7 +138,7 @@ MESSAGES: list[tuple[str, str, Message]] = [
             [Epoch(1, "a", Mode.GATED, 1, OPENED.hash)],
             DATA,
             1,
-            4,
+            "written",
         ),
     ),
     ("link", "primary", LinkFetch(LINK_SESSION, OPENED)),

@@ -55,7 +55,15 @@ class FakeStandby(Raw):
         log, epochs = self.log, self.log.history.epochs
         self.send(
             LinkHello(
-                1, self.cluster, "b", 1, self.session, epochs, log.position, log.history.number, 0
+                1,
+                self.cluster,
+                "b",
+                1,
+                self.session,
+                epochs,
+                log.position,
+                log.history.number,
+                "written",
             )
         )
 

@@ -1,19 +1,12 @@
-"""What the tests of the client share: a log to read, cores with short calls, and a fake node.
-
-The fake node speaks the protocol on real sockets and does what a test tells it to. It is slow and
-obvious on purpose: one thread, lists, no gate and no standby.
-"""
+"""What the tests of the client's cores share: a log to read, and cores with short ways to talk."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
-import zmq
 from msgspec.msgpack import encode as pack
 
+from interlock.client.consumer_core import ConsumerCore
 from interlock.client.producer_core import ProducerCore
 from interlock.shared.epochs import EpochOpened, Mode
 from interlock.shared.errors import Reason, RemoteError
@@ -21,13 +14,8 @@ from interlock.shared.messages import (
     Codec,
     Confirmed,
     Head,
-    IntakeReply,
     IntakeRequest,
     Message,
-    ProducerBye,
-    ProducerHello,
-    ProducerPing,
-    ProducerPong,
     ProducerWelcome,
     Refused,
     ReplayChunk,
@@ -36,7 +24,7 @@ from interlock.shared.messages import (
     Submit,
     encode,
 )
-from interlock.shared.producers import ProducerTable, Run
+from interlock.shared.producers import Run
 from interlock.shared.wire import (
     Kind,
     decode_messages,
@@ -188,179 +176,94 @@ class ProducerDriver:
         self.now = end
 
 
-class FakeNode:
-    """One node that is primary from the start. While it is `mute` it reads nothing, like a process
-    that was stopped. Give it a `script` to answer a submission otherwise."""
-
-    def __init__(self, name: str = "a", cluster: str = CLUSTER) -> None:
-        self.name = name
-        self.cluster = cluster
-        self.log = LogBook()
-        self.log.open(1, name)
-        self.table = ProducerTable()
-        self.sessions: dict[str, tuple[bytes, int]] = {}
-        self.hellos: list[ProducerHello] = []
-        self.byes = 0
-        self.mute = False
-        self.publishing = True
-        self.refuse_with: Refused | None = None
-        self.script: Callable[[Submit], Message | None] | None = None
-        self.lock = threading.Lock()
-        self._ports: dict[str, str] = {}
-        self._unconfirmed: list[tuple[str, Run]] = []
-        self.start()
-
-    @property
-    def intake(self) -> str:
-        return self._ports["intake"]
-
-    @property
-    def feed(self) -> str:
-        return self._ports["feed"]
-
-    @property
-    def replay(self) -> str:
-        return self._ports["replay"]
-
-    def start(self) -> None:
-        """Binds (again, to the same ports) and serves in a thread."""
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._sockets = {
-            "intake": self._context.socket(zmq.ROUTER),
-            "feed": self._context.socket(zmq.PUB),
-            "replay": self._context.socket(zmq.ROUTER),
-        }
-        for key, socket in self._sockets.items():
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.bind(self._ports.get(key, "tcp://127.0.0.1:*"))
-            self._ports[key] = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """As if killed: sessions are forgotten, the log stays."""
-        self._stopping = True
-        self._thread.join(10)
-        self._context.destroy(linger=0)
-        self.sessions.clear()
-
-    def append(self, *bodies: bytes, producer: str = "other", publish: bool = True) -> None:
-        """Puts messages of somebody else into the log."""
-        with self.lock:
-            self._append(producer, list(bodies), publish)
-
-    def _append(self, producer: str, bodies: list[bytes], publish: bool = True) -> Run:
-        entry = self.table.get(producer)
-        first = (entry.last_producer_seq if entry else 0) + 1
-        seq = self.log.last_seq + 1
-        raw = self.log.data(*bodies, producer=producer, producer_seq=first)
-        self.table.append(producer, first, seq, len(bodies))
-        if publish and self.publishing:
-            self._sockets["feed"].send(raw)
-        return Run(first, seq, len(bodies))
-
-    def _run(self) -> None:
-        poller = zmq.Poller()
-        intake, replay = self._sockets["intake"], self._sockets["replay"]
-        poller.register(intake, zmq.POLLIN)
-        poller.register(replay, zmq.POLLIN)
-        requests: Codec[IntakeRequest] = Codec(IntakeRequest)
-        replays: Codec[ReplayRequest] = Codec(ReplayRequest)
-        while not self._stopping:
-            ready = dict(poller.poll(20))
-            with self.lock:
-                if self.mute:
-                    time.sleep(0.001)
-                elif intake in ready:
-                    sender, frame = intake.recv_multipart()
-                    answer = self._on_intake(sender, requests.decode(frame))
-                    if answer is not None:
-                        intake.send_multipart([sender, encode(answer)])
-                elif replay in ready:
-                    sender, frame = replay.recv_multipart()
-                    replay.send_multipart([sender, self._on_replay(replays.decode(frame))])
-                elif self.publishing:
-                    head = Head(self.cluster, self.name, self.log.epoch, self.log.last_seq)
-                    self._sockets["feed"].send(encode(head))
-
-    def _on_intake(self, sender: bytes, message: IntakeRequest) -> IntakeReply | None:
-        if self.refuse_with is not None:
-            return self.refuse_with
-        match message:
-            case ProducerHello():
-                return self._on_hello(sender, message)
-            case ProducerBye():
-                self.byes += 1
-                return None
-            case ProducerPing(session):
-                return (
-                    ProducerPong(session, "GATED")
-                    if self._known(sender)
-                    else self._unknown(session)
-                )
-            case Submit():
-                name = self._known(sender)
-                if name is None:
-                    return self._unknown(message.session)
-                if self.script is not None and (answer := self.script(message)) is not None:
-                    return answer  # type: ignore[return-value]
-                return self._on_submit(name, message)
-
-    def _on_hello(self, sender: bytes, hello: ProducerHello) -> IntakeReply:
-        self.hellos.append(hello)
-        older = self.sessions.get(hello.producer)
-        if older is not None and older[1] != hello.session:
-            if hello.resume:
-                return Refused(Reason.TAKEN_OVER, "a newer session", hello.session)
-            self._sockets["intake"].send_multipart(
-                [older[0], encode(Refused(Reason.TAKEN_OVER, "a newer session", older[1]))]
-            )
-        self.sessions[hello.producer] = (sender, hello.session)
-        entry = self.table.get(hello.producer)
-        last = entry.last_producer_seq if entry else 0
-        return ProducerWelcome(hello.session, self.cluster, self.name, 1, last, last, 1_000, 50)
-
-    def _on_submit(self, name: str, submit: Submit) -> IntakeReply:
-        entry = self.table.get(name)
-        accepted = entry.last_producer_seq if entry else 0
-        bodies = decode_messages(submit.messages)
-        if submit.producer_seq > accepted + 1:
-            return Refused(Reason.GAP, "gap", submit.session, submit.attempt, expected=accepted + 1)
-        fresh = bodies[accepted + 1 - submit.producer_seq :]
-        if fresh:
-            self._append(name, fresh)
-        entry = self.table.get(name)
-        last = submit.producer_seq + submit.count - 1
-        runs = entry.find(submit.producer_seq, last) if entry else []
-        return Confirmed(submit.session, 1, runs)
-
-    def _known(self, sender: bytes) -> str | None:
-        return next((name for name, (at, _) in self.sessions.items() if at == sender), None)
-
-    def _unknown(self, session: int) -> Refused:
-        return Refused(Reason.NO_SESSION, "say hello", session)
-
-    def _on_replay(self, request: ReplayRequest) -> bytes:
-        released = self.log.last_seq
-        if request.from_seq > released + 1:
-            return encode(
-                ReplayRefused(request.request, Reason.BEYOND_HEAD, "not yet", 1, released)
-            )
-        records = self.log.replay(request.from_seq, 50)
-        return encode(
-            ReplayChunk(request.request, self.cluster, self.name, released, 1, memoryview(records))
-        )
+def connected(accepted: int = 0, confirmed: int | None = None, **options: object) -> ProducerDriver:
+    driver = ProducerDriver(**options)
+    driver.dialled()
+    driver.welcome(accepted, confirmed)
+    driver.sent()
+    return driver
 
 
-def bodies_of(log: LogBook, producer: str) -> list[bytes]:
-    """What the log holds of a producer."""
-    found: list[bytes] = []
-    for raw in log.records:
-        record = parse_records(raw)[0]
-        if record.kind is Kind.DATA and record.producer == producer:
-            found += decode_messages(record.payload)
-    return found
+def seqs(tickets: list) -> list[int]:
+    return [batch.seq_at(index) for batch, index in tickets]
+
+
+class Reader:
+    """A ConsumerCore, the time, and short ways to say what the nodes say.
+
+    Node 0 is `b`, the standby; node 1 is `a`, which publishes.
+    """
+
+    _requests: Codec[ReplayRequest] = Codec(ReplayRequest)
+
+    def __init__(self, nodes: int = 2, cluster: str = CLUSTER, **options: Any) -> None:
+        self.now = 1 * SECOND
+        self.core = ConsumerCore(cluster, nodes, self.now, **options)
+
+    def asked(self) -> tuple[int, int] | None:
+        """(node, from_seq) of the request that the core wants to send."""
+        request, self.core.request = self.core.request, None
+        if request is None:
+            return None
+        node, frame = request
+        self.last = self._requests.decode(frame)
+        return node, self.last.from_seq
+
+    def got(self) -> list[bytes]:
+        """The bodies delivered since the last call."""
+        found: list[bytes] = []
+        while self.core.deliveries:
+            delivery = self.core.deliveries.popleft()
+            found += delivery.bodies[delivery.skip :]
+        return found
+
+    def feed(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.core.feed(frame, self.now)
+
+    def head(self, seq: int, epoch: int = 1, node: str = "a", cluster: str = CLUSTER) -> None:
+        self.feed(encode(Head(cluster, node, epoch, seq)))
+
+    def chunk(self, node: int, records: bytes, released: int, request: int | None = None) -> None:
+        number = self.last.request if request is None else request
+        message = ReplayChunk(number, CLUSTER, "ba"[node], released, 1, memoryview(records))
+        self.core.replayed(node, encode(message), self.now)
+
+    def refuse(self, node: int, reason: Reason, first: int = 1, released: int = 0) -> None:
+        message = ReplayRefused(self.last.request, reason, "because", first, released)
+        self.core.replayed(node, encode(message), self.now)
+
+    def pass_ms(self, ms: float) -> None:
+        end = self.now + int(ms * MS)
+        at_once = 0
+        while self.core.deadline_ns <= end:
+            at_once = at_once + 1 if self.core.deadline_ns <= self.now else 0
+            assert at_once < 4, "the core asks to be ticked at once again and again"
+            self.now = max(self.now, self.core.deadline_ns)
+            self.core.tick(self.now)
+        self.now = end
+
+
+def small_log() -> LogBook:
+    """1: epoch; 2-4: a b c; 5-6: d e; 7: tick; 8: f; 9-10: g h."""
+    log = LogBook()
+    log.open(1)
+    log.data(b"a", b"b", b"c")
+    log.data(b"d", b"e", producer_seq=4)
+    log.tick()
+    log.data(b"f", producer_seq=6)
+    log.data(b"g", b"h", producer_seq=7)
+    return log
+
+
+def caught_up(log: LogBook, upto: int, **options: Any) -> Reader:
+    """A reader that has read the records of `log` that end at `upto` or before."""
+    reader = Reader(**options)
+    node, from_seq = reader.asked() or (0, 0)
+    reader.chunk(node, log.replay(from_seq, upto=upto), upto)
+    reader.got()
+    assert reader.asked() is None
+    return reader
 
 
 def damaged(frame: bytes) -> bytes:

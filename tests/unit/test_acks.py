@@ -22,7 +22,7 @@ def at(seq: int) -> Position:
 
 def standby(*sent: int, last: Position = GENESIS) -> Standby:
     """A standby that began at `last` and was sent a frame of 10 bytes up to each of `sent`."""
-    made = Standby(b"s", LinkHello(1, "c", "b", 1, SESSION, [], last, 0, 0), 0)
+    made = Standby(b"s", LinkHello(1, "c", "b", 1, SESSION, [], last, 0, "written"), 0)
     for seq in sent:
         made.note_sent(at(seq), 10, 0)
     return made

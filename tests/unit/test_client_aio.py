@@ -18,7 +18,8 @@ from interlock.client import (
 )
 from interlock.shared.errors import Reason
 from interlock.shared.messages import Refused
-from interlock.tests.unit.client_kit import FakeNode, LogBook, bodies_of
+from interlock.tests.unit.client_fake_node import FakeNode, bodies_of
+from interlock.tests.unit.client_kit import LogBook
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from interlock.client import (
 )
 from interlock.shared.errors import UserError
 from interlock.shared.wire import Kind
-from interlock.tests.unit.client_kit import FakeNode, LogBook
+from interlock.tests.unit.client_fake_node import FakeNode
+from interlock.tests.unit.client_kit import LogBook
 
 
 @pytest.fixture

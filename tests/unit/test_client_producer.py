@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +26,8 @@ from interlock.client import (
 from interlock.client.exchange import Exchange
 from interlock.shared.errors import Reason, UserError
 from interlock.shared.messages import Refused, Submit
-from interlock.tests.unit.client_kit import SECOND, FakeNode, ProducerDriver, bodies_of
+from interlock.tests.unit.client_fake_node import FakeNode, bodies_of
+from interlock.tests.unit.client_kit import SECOND, ProducerDriver
 
 
 @pytest.fixture
@@ -174,8 +176,14 @@ def test_a_full_window_blocks_and_a_timeout_leaves_the_message_unsent(node: Fake
         assert not tickets[0].done()
         node.mute = False
         producer.send(b"3")
-        assert not producer._core.outbox, "what the room let through is sent, not left lying"
     assert bodies_of(node.log, "p") == [b"0", b"1", b"2", b"3"]
+
+
+def test_what_had_to_wait_for_room_is_sent_and_not_left_lying(node: FakeNode) -> None:
+    with Producer("p", endpoints=[node.intake], window=1) as producer:
+        for _ in range(10):
+            producer.send(b"x")
+            assert not producer._core.outbox
 
 
 def test_busy_is_waited_out(node: FakeNode) -> None:
@@ -343,6 +351,7 @@ def test_a_forked_child_is_told_and_can_make_its_own(node: FakeNode) -> None:
         with held(producer._line.lock):
             child = os.fork()
         if child == 0:
+            signal.alarm(30)  # a child that hangs must not outlive the test
             code = 1
             try:
                 producer.send(b"from the child")

@@ -14,6 +14,7 @@ from interlock.shared.log import LogState
 from interlock.shared.messages import LinkHello
 from interlock.shared.wire import GENESIS, Position, encode_messages, parse_record
 
+LEVEL = "written"
 CLUSTER = "00000000-0000-0000-0000-000000000007"
 
 
@@ -53,7 +54,7 @@ class Log:
 
 def hello(log: Log, *, promised: int = 0) -> LinkHello:
     state = log.state
-    return LinkHello(1, CLUSTER, "b", 1, 1, state.history.epochs, state.position, promised, 0)
+    return LinkHello(1, CLUSTER, "b", 1, 1, state.history.epochs, state.position, promised, LEVEL)
 
 
 def verdict(
@@ -173,11 +174,12 @@ def test_an_absurd_history_is_no_crash() -> None:
         ({"cluster": CLUSTER.upper() + "x"}, Reason.WRONG_CLUSTER),
         ({"node": "a"}, Reason.WRONG_NODE),
         ({"node": "B"}, Reason.WRONG_NODE),
+        ({"ack_level": "received"}, Reason.WRONG_ACK_LEVEL),
     ],
 )
 def test_only_the_peer_of_this_pair_is_let_in(change: dict[str, object], reason: Reason) -> None:
-    told = LinkHello(1, CLUSTER, "b", 1, 1, [], GENESIS, 0, 0)
-    check_identity(told, CLUSTER, "b")
+    told = LinkHello(1, CLUSTER, "b", 1, 1, [], GENESIS, 0, LEVEL)
+    check_identity(told, CLUSTER, "b", LEVEL)
     with pytest.raises(RemoteError) as caught:
-        check_identity(msgspec.structs.replace(told, **change), CLUSTER, "b")
+        check_identity(msgspec.structs.replace(told, **change), CLUSTER, "b", LEVEL)
     assert caught.value.reason is reason
