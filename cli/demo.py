@@ -66,6 +66,8 @@ def demo(
     """
     from rich.console import Console
 
+    from .demo_run import DemoRun
+    from .demo_view import verdict, watch
     from .demo_workers import WorkerOptions
     from .orderflow import EVENT
 
@@ -80,48 +82,13 @@ def demo(
     messages = messages or (WATCHED_MESSAGES if watched else HEADLESS_MESSAGES)
     options = WorkerOptions("demo", messages, size, seed, rate, closed_loop, window)
     signal.signal(signal.SIGTERM, _interrupt)
-    report_ok = _run(options, directory, ack_level, kill, console, watched=watched, as_json=as_json)
-    raise typer.Exit(0 if report_ok else 1)
-
-
-def _run(
-    options: object,
-    directory: Path | None,
-    ack_level: AckLevel,
-    kill: Victim | None,
-    console: object,
-    *,
-    watched: bool,
-    as_json: bool,
-) -> bool:
-    from rich.console import Console
-    from rich.live import Live
-
-    from .demo_run import DemoRun
-    from .demo_view import Rates, draw, verdict
-    from .demo_workers import WorkerOptions
-
-    assert isinstance(console, Console)
-    assert isinstance(options, WorkerOptions)
-    rates = Rates()
-    victim = kill.value if kill else ""
-    if watched:
-        with Live(console=console, auto_refresh=False) as live:
-            run = DemoRun(
-                options,
-                directory,
-                ack_level,
-                victim,
-                lambda run: live.update(draw(run, rates), refresh=True),
-            )
-            report = run.run()
-    else:
-        report = DemoRun(options, directory, ack_level, victim, lambda run: None).run()
+    run = DemoRun(options, directory, ack_level, kill.value if kill else "")
+    report = watch(run, console) if watched else run.run()
     if as_json:
         print_json(report)
     else:
         console.print(verdict(report))
-    return report.ok
+    raise typer.Exit(0 if report.ok else 1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -103,7 +103,6 @@ class DemoRun:
         directory: Path | None,
         ack_level: AckLevel,
         kill: str,
-        on_sample: Callable[[DemoRun], None],
     ) -> None:
         self.options = options
         self.kill = kill
@@ -111,9 +110,9 @@ class DemoRun:
         self.load: LoadReport | None = None
         self.check: CheckReport | None = None
         self.phase = "starting the pair"
+        self.on_sample: Callable[[], None] = lambda: None
         self._directory = directory
         self._ack_level = ack_level
-        self._on_sample = on_sample
         self._unacked_released = 0
         self._samples = 0
         self._rss: dict[str, dict[str, float]] = {}
@@ -141,7 +140,7 @@ class DemoRun:
             epochs = self._epochs(pair)
             pair.stop()
             self.phase = "comparing the journals"
-            self._on_sample(self)
+            self.on_sample()
             return self._judge(pair, epochs)
 
     def _watch(
@@ -161,7 +160,7 @@ class DemoRun:
             if not early and sent > EARLY * self.options.messages and not ended:
                 early = True
                 self._measure_memory(pair, "early")
-            self._on_sample(self)
+            self.on_sample()
             time.sleep(SAMPLE_EVERY_S)
         for _ in killing:  # a short run may end while the node is down
             time.sleep(SAMPLE_EVERY_S)

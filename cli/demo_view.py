@@ -6,7 +6,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Console, Group
+from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -33,6 +34,14 @@ class Rates:
             self._seen.popleft()
         then, before = self._seen[0]
         return (delivered - before) / (now - then) if now > then else 0.0
+
+
+def watch(run: DemoRun, console: Console) -> DemoReport:
+    """Runs the demo and draws it as it goes."""
+    rates = Rates()
+    with Live(console=console, auto_refresh=False) as live:
+        run.on_sample = lambda: live.update(draw(run, rates), refresh=True)
+        return run.run()
 
 
 def draw(run: DemoRun, rates: Rates) -> Group:

@@ -23,11 +23,9 @@ import zmq
 
 from ..shared.errors import UserError
 from ..shared.limits import CONSUMER_HWM_FRAMES, HWM_FRAMES
-from ..shared.sockets import make_socket
+from ..shared.sockets import make_socket, readable
 
-# Plain numbers: an operation on pyzmq's enums costs as much as the call that it is for.
-_EVENTS: Final = int(zmq.EVENTS)
-_POLLIN: Final = int(zmq.POLLIN)
+# A plain number: an operation on pyzmq's enums costs as much as the call that it is for.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 _contexts: dict[int, zmq.Context[Any]] = {}
@@ -63,7 +61,7 @@ class Channel:
 
     def receive(self) -> bytes | None:
         """The next frame that is here already, or None: then it is right to wait on `fd`."""
-        if self._socket.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
+        if readable(self._socket):
             frame: bytes = self._socket.recv(_NOBLOCK)
             return frame
         return None

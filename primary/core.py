@@ -16,6 +16,7 @@ from typing import assert_never
 from ..shared.config import AckLevel, Config
 from ..shared.effects import Effect, Publish, StreamLink, Sync
 from ..shared.errors import Reason, RemoteError
+from ..shared.events import FromProducer, Room, Synced
 from ..shared.limits import CHUNK_BYTES, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
 from ..shared.messages import (
@@ -36,7 +37,7 @@ from ..shared.messages import (
 from ..shared.roles import NodeState
 from ..shared.state import NodeMemory
 from ..shared.wire import HEADER_BYTES
-from .events import Event, FromProducer, FromStandby, PeerSeen, Room, Streamed, Synced
+from .events import Event, FromStandby, PeerSeen, Streamed
 from .feed import confirmations
 from .intake import Fresh, Intake, Known, Refusal, split_runs
 from .peering import Peering

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.messages import IntakeRequest, LinkFromSecondary
+from ..shared.events import FromProducer, Room, Synced
+from ..shared.messages import LinkFromSecondary
 from ..shared.wire import Position
-
-
-class FromProducer(msgspec.Struct, frozen=True, gc=False):
-    """A message on the intake socket."""
-
-    sender: bytes
-    message: IntakeRequest
 
 
 class FromStandby(msgspec.Struct, frozen=True, gc=False):
@@ -38,18 +32,6 @@ class Streamed(msgspec.Struct, frozen=True, gc=False):
     session: int
     last: Position
     size: int
-
-
-class Synced(msgspec.Struct, frozen=True, gc=False):
-    """The journal is on the disk up to `seq`."""
-
-    seq: int
-
-
-class Room(msgspec.Struct, frozen=True, gc=False):
-    """Bytes of records that the journal can take for certain."""
-
-    bytes: int
 
 
 Event = FromProducer | FromStandby | PeerSeen | Streamed | Synced | Room

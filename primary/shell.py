@@ -26,6 +26,7 @@ from ..shared.effects import (
     Sync,
 )
 from ..shared.errors import LocalError, RemoteError, UserError
+from ..shared.events import FromProducer, Room, Synced
 from ..shared.limits import FEED_HWM_FRAMES, INTAKE_PER_TURN, MAX_SUBSCRIPTION_BYTES
 from ..shared.messages import Codec, LinkFromSecondary, LinkHello, LinkRecords
 from ..shared.nodeio import NodeIO, one_frame
@@ -35,7 +36,7 @@ from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from ..shared.wire import last_position
 from .core import PrimaryCore
-from .events import Event, FromProducer, FromStandby, PeerSeen, Room, Streamed, Synced
+from .events import Event, FromStandby, PeerSeen, Streamed
 from .probe import PeerProbe
 from .status import primary_status
 

@@ -29,6 +29,7 @@ from ..shared.effects import (
     Sync,
 )
 from ..shared.errors import Reason, RemoteError
+from ..shared.events import FromProducer, Room, Synced
 from ..shared.limits import CHUNK_BYTES, MAX_EPOCHS_IN_HELLO, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
 from ..shared.messages import (
@@ -50,7 +51,7 @@ from ..shared.roles import NodeState, StateHolder
 from ..shared.state import NodeMemory
 from ..shared.telemetry import Counters
 from ..shared.wire import Position, parse_records
-from .events import Event, FromPrimary, FromProducer, Room, Synced
+from .events import Event, FromPrimary
 
 MS = 1_000_000
 TIMER_NS = 2 * MS  # how often the timers are looked at while messages keep coming

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.messages import IntakeRequest, LinkFromPrimary
+from ..shared.events import FromProducer, Room, Synced
+from ..shared.messages import LinkFromPrimary
 
 
 class FromPrimary(msgspec.Struct, frozen=True, gc=False):
@@ -14,25 +15,6 @@ class FromPrimary(msgspec.Struct, frozen=True, gc=False):
     message: LinkFromPrimary
     own_hash: int | None = None
     first_seq: int = 1
-
-
-class FromProducer(msgspec.Struct, frozen=True, gc=False):
-    """A message on the intake socket, which only a primary serves."""
-
-    sender: bytes
-    message: IntakeRequest
-
-
-class Synced(msgspec.Struct, frozen=True, gc=False):
-    """The journal is on the disk up to `seq`."""
-
-    seq: int
-
-
-class Room(msgspec.Struct, frozen=True, gc=False):
-    """Bytes of records that the journal can take for certain."""
-
-    bytes: int
 
 
 Event = FromPrimary | FromProducer | Synced | Room

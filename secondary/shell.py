@@ -23,6 +23,7 @@ from ..shared.effects import (
     Sync,
 )
 from ..shared.errors import LocalError, RemoteError, UserError
+from ..shared.events import FromProducer, Room, Synced
 from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import Codec, LinkFetch, LinkFromPrimary, LinkTail, encode
 from ..shared.nodeio import NodeIO, one_frame
@@ -30,7 +31,7 @@ from ..shared.sockets import Socket, drain, make_socket
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from .core import SecondaryCore
-from .events import Event, FromPrimary, FromProducer, Room, Synced
+from .events import Event, FromPrimary
 from .status import secondary_status
 
 # A refusal is the last word on a session: closing the socket must not swallow it.

@@ -90,6 +90,11 @@ def send_to(socket: Socket, peer: bytes, frame: bytes) -> None:
     socket.send(frame, _NOBLOCK)
 
 
+def readable(socket: Socket) -> bool:
+    """Whether a message waits on the socket. Lets libzmq do what it has to do besides."""
+    return bool(socket.getsockopt(_EVENTS) & _POLLIN)  # type: ignore[operator]
+
+
 def drain(socket: Socket, limit: int) -> Iterator[list[bytes]]:
     """The messages that wait on a readable socket, `limit` at most, as lists of frames.
 
@@ -98,7 +103,7 @@ def drain(socket: Socket, limit: int) -> Iterator[list[bytes]]:
     """
     try:
         yield socket.recv_multipart(_NOBLOCK)
-        if not socket.getsockopt(_EVENTS) & _POLLIN:  # type: ignore[operator]
+        if not readable(socket):
             return
         for _ in range(limit - 1):
             yield socket.recv_multipart(_NOBLOCK)

@@ -17,10 +17,7 @@ from typing import Any
 
 import zmq
 
-from .sockets import Socket
-
-_EVENTS = int(zmq.EVENTS)
-_POLLIN = int(zmq.POLLIN)
+from .sockets import Socket, readable
 
 
 class Waiter:
@@ -58,17 +55,17 @@ class Waiter:
         It may return early with nothing: libzmq wakes a descriptor for its own affairs as well.
         What is returned counts as touched: it may be left with messages in it.
         """
-        ready: set[Any] = {socket for socket in self._touched if _readable(socket)}
+        ready: set[Any] = {socket for socket in self._touched if readable(socket)}
         self._touched.clear()
         events = self._epoll.poll(0 if ready else timeout_ms / 1_000)
         for fd, _ in events:
             socket = self._sockets.get(fd)
             if socket is None:
                 ready.add(fd)
-            elif _readable(socket):
+            elif readable(socket):
                 ready.add(socket)
         if not events and not ready and timeout_ms:
-            ready.update(socket for socket in self._sockets.values() if _readable(socket))
+            ready.update(socket for socket in self._sockets.values() if readable(socket))
         self._touched.update(source for source in ready if not isinstance(source, int))
         return ready
 
@@ -77,7 +74,3 @@ def _fd(socket: Socket) -> int:
     fd = socket.getsockopt(zmq.FD)
     assert isinstance(fd, int)
     return fd
-
-
-def _readable(socket: Socket) -> bool:
-    return bool(socket.getsockopt(_EVENTS) & _POLLIN)  # type: ignore[operator]

@@ -131,7 +131,7 @@ def test_a_journal_that_differs_by_one_byte_fails_the_run(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(EmbeddedPair, "stop", stop_and_flip)
     options = WorkerOptions("demo", 2_000, 128, 1, 0.0, False, 65_536)
-    found = DemoRun(options, None, AckLevel.WRITTEN, "", lambda run: None).run()
+    found = DemoRun(options, None, AckLevel.WRITTEN, "").run()
     assert found.delivered == 2_000
     assert not found.journals_identical
     assert not found.journals_verified

@@ -14,14 +14,9 @@ from uuid import UUID
 import msgspec
 
 from interlock.primary.core import PrimaryCore
-from interlock.primary.events import FromProducer, FromStandby, PeerSeen, Streamed
-from interlock.primary.events import Room as PrimaryRoom
-from interlock.primary.events import Synced as PrimarySynced
+from interlock.primary.events import FromStandby, PeerSeen, Streamed
 from interlock.secondary.core import SecondaryCore
 from interlock.secondary.events import FromPrimary
-from interlock.secondary.events import FromProducer as ToSecondary
-from interlock.secondary.events import Room as SecondaryRoom
-from interlock.secondary.events import Synced as SecondarySynced
 from interlock.shared.config import AckLevel, Config, Limits, NodeConfig, PairConfig, Timing
 from interlock.shared.effects import (
     Append,
@@ -38,6 +33,7 @@ from interlock.shared.effects import (
     StreamLink,
     Sync,
 )
+from interlock.shared.events import FromProducer, Room, Synced
 from interlock.shared.log import LogState
 from interlock.shared.messages import (
     Confirmed,
@@ -231,8 +227,8 @@ class World:
             node.kill()
 
     def _turn_primary(self, node: Node, core: PrimaryCore) -> None:
-        core.handle(PrimaryRoom(node.room), self.now, self.wall)
-        core.handle(PrimarySynced(node.journal.synced_seq), self.now, self.wall)
+        core.handle(Room(node.room), self.now, self.wall)
+        core.handle(Synced(node.journal.synced_seq), self.now, self.wall)
         while self.to_a:
             sender, message = self.to_a.popleft()
             own = node.journal.hash_at(message.last.seq) if isinstance(message, LinkHello) else None
@@ -240,8 +236,8 @@ class World:
         self._perform(node, core.end_turn(self.now, self.wall))
 
     def _turn_secondary(self, node: Node, core: SecondaryCore) -> None:
-        core.handle(SecondaryRoom(node.room), self.now)
-        core.handle(SecondarySynced(node.journal.synced_seq), self.now)
+        core.handle(Room(node.room), self.now)
+        core.handle(Synced(node.journal.synced_seq), self.now)
         while self.to_b:
             _, message = self.to_b.popleft()
             own = (
@@ -331,7 +327,7 @@ class World:
 
     def ask_secondary(self, session: int, request: IntakeRequest) -> IntakeReply:
         before = len(self.replies)
-        self.secondary.handle(ToSecondary(b"%d" % session, request), self.now)
+        self.secondary.handle(FromProducer(b"%d" % session, request), self.now)
         self.turn(self.b)
         return self.replies[before][1]
 

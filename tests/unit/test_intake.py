@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.primary import intake as intake_module
-from interlock.primary.events import FromProducer
 from interlock.primary.intake import Fresh, Intake, Known, Refusal, Session, split_runs
 from interlock.shared.config import Limits
 from interlock.shared.errors import Reason, RemoteError
+from interlock.shared.events import FromProducer
 from interlock.shared.limits import MAX_PAYLOAD_BYTES, MAX_PRODUCER_RECORDS
 from interlock.shared.messages import Confirmed, ProducerBye, ProducerHello, ProducerWelcome, Submit
 from interlock.shared.producers import ProducerTable, Run
