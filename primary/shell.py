@@ -31,7 +31,7 @@ from ..shared.limits import FEED_HWM_FRAMES, INTAKE_PER_TURN, MAX_SUBSCRIPTION_B
 from ..shared.messages import Codec, LinkFromSecondary, LinkHello, LinkRecords
 from ..shared.nodeio import NodeIO, one_frame
 from ..shared.roles import NodeState
-from ..shared.sockets import bind, drain, make_socket
+from ..shared.sockets import bind, make_socket
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from ..shared.wire import last_position
@@ -100,7 +100,7 @@ class PrimaryShell:
 
     def _receive_link(self) -> None:
         journal = self._io.journal
-        for sender, *frames in drain(self._link, INTAKE_PER_TURN):
+        for sender, *frames in self._io.waiter.drain(self._link, INTAKE_PER_TURN):
             try:
                 message = _from_secondary.decode(one_frame(frames))
             except RemoteError as error:

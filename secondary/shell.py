@@ -27,7 +27,7 @@ from ..shared.events import FromProducer, Room, Synced
 from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import Codec, LinkFetch, LinkFromPrimary, LinkTail, encode
 from ..shared.nodeio import NodeIO, one_frame
-from ..shared.sockets import Socket, drain, make_socket
+from ..shared.sockets import Socket, make_socket, receive_dealt
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from .core import SecondaryCore
@@ -81,8 +81,9 @@ class SecondaryShell:
 
     def _receive_link(self, link: Socket) -> None:
         if self._core.turn_is_full():
-            return  # what waits stays in the socket
-        for frames in drain(link, INTAKE_PER_TURN):
+            self._io.waiter.touch(link)  # what waits stays in the socket
+            return
+        for frames in self._io.waiter.drain(link, INTAKE_PER_TURN, receive_dealt):
             try:
                 message = _from_primary.decode(one_frame(frames))
             except RemoteError as error:

@@ -37,7 +37,7 @@ from .messages import (
     encode,
 )
 from .replay import ReplayServer
-from .sockets import Socket, bind, drain, make_socket, send_to
+from .sockets import Socket, bind, make_socket, send_to
 from .state import DataDir
 from .telemetry import Counters, JournalStatus, NodeStatus, ProcessStatus
 from .waiter import Waiter
@@ -114,7 +114,7 @@ class NodeIO:
 
         Lazy: a caller that stops early leaves the rest in the socket for the next turn.
         """
-        for sender, *frames in drain(self.intake, INTAKE_PER_TURN):
+        for sender, *frames in self.waiter.drain(self.intake, INTAKE_PER_TURN):
             try:
                 request = intake_requests.decode(one_frame(frames))
             except RemoteError as error:
@@ -151,7 +151,7 @@ class NodeIO:
             return
         self._look_ns = now_ns + LOOK_EVERY_NS
         if self.replay.socket in ready:
-            self.replay.serve(released_seq, self.counters)
+            self.replay.serve(self.waiter, released_seq, self.counters)
         if self.control in ready:
             self._serve_control(status)
         if self._signalled_fd in ready:
@@ -162,7 +162,7 @@ class NodeIO:
         self._housekeeping(now_ns, prunable_seq, idle=not ready)
 
     def _serve_control(self, status: Callable[[], NodeStatus]) -> None:
-        for sender, *frames in drain(self.control, INTAKE_PER_TURN):
+        for sender, *frames in self.waiter.drain(self.control, INTAKE_PER_TURN):
             try:
                 command = _commands.decode(one_frame(frames))
                 if command.version != PROTOCOL_VERSION:

@@ -23,8 +23,9 @@ from .messages import (
     ReplayRequest,
     encode,
 )
-from .sockets import Socket, bind, drain, make_socket
+from .sockets import Socket, bind, make_socket
 from .telemetry import Counters
+from .waiter import Waiter
 
 _requests: Codec[ReplayRequest] = Codec(ReplayRequest)
 
@@ -50,9 +51,9 @@ class ReplayServer:
         self._node = node
         self._journal = journal
 
-    def serve(self, released_seq: int, counters: Counters) -> None:
+    def serve(self, waiter: Waiter, released_seq: int, counters: Counters) -> None:
         """Answers what waits, up to the bound of a turn."""
-        for sender, *frames in drain(self.socket, REPLAY_PER_TURN):
+        for sender, *frames in waiter.drain(self.socket, REPLAY_PER_TURN):
             request_id = 0
             try:
                 if len(frames) != 1:
