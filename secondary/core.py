@@ -284,7 +284,6 @@ class SecondaryCore:
         self.counters.count("dials")
         if self.level is AckLevel.SYNCED:
             self._effects.append(Sync(wait=True))
-            self.synced_seq = self.log.last_seq
         self._effects.append(Dial())
         self._send(
             LinkHello(

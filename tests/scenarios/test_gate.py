@@ -30,6 +30,25 @@ def test_nothing_is_released_before_the_standby_has_it(level: AckLevel) -> None:
     assert world.feed[-1].seq == released + 1
 
 
+@pytest.mark.parametrize("slow", ["a", "b"])
+def test_at_level_synced_the_slower_disk_decides(slow: str) -> None:
+    """One node has synced and the other has not: a power cut of the first to come would leave the
+    message on one disk, so it is not released."""
+    world = World(AckLevel.SYNCED).start()
+    node = world.a if slow == "a" else world.b
+    world.hello("p", 1)
+    node.slow_disk = True
+    before = world.released_seq
+    world.submit(1, 1, b"one")
+    world.settle(500)
+    assert world.released_seq == before
+    assert not world.confirmed
+    node.slow_disk = False
+    node.journal.sync()
+    world.settle(500)
+    assert world.confirmed == {("p", 1): before + 1}
+
+
 def test_a_lost_standby_stalls_and_no_time_ungates() -> None:
     """MySQL semi-sync turned asynchronous after a time-out. Here a day without the standby passes,
     and nothing is released; when it is back, all is, once, without an operator."""

@@ -135,6 +135,7 @@ class Node:
         self.memory = NodeMemory(world.config.cluster, name, role)
         self.core: PrimaryCore | SecondaryCore | None = None
         self.room = ROOMY
+        self.slow_disk = False  # a sync in the background does not end
         self.notes: list[str] = []
 
     def start(self) -> None:
@@ -259,8 +260,9 @@ class World:
                 node.journal.append(records)
                 if durable:
                     node.journal.sync()
-            case Sync():
-                node.journal.sync()
+            case Sync(wait):
+                if wait or not node.slow_disk:
+                    node.journal.sync()
             case SaveMemory(memory):
                 node.memory = memory
             case StreamLink(to, session, after_seq, max_bytes):
