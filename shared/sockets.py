@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import zmq
@@ -110,12 +109,3 @@ def receive_routed(socket: Socket) -> list[bytes]:
 def receive_dealt(socket: Socket) -> list[bytes]:
     """The frames of the next message of a DEALER. Raises zmq.Again if there is none."""
     return socket.recv_multipart(_NOBLOCK)
-
-
-def drain(socket: Socket, limit: int) -> Iterator[list[bytes]]:
-    """The messages that wait on a DEALER that no waiter knows, `limit` at most."""
-    try:
-        for _ in range(limit):
-            yield receive_dealt(socket)
-    except zmq.Again:
-        return
