@@ -223,12 +223,15 @@ def test_a_checkpoint_is_written_though_a_sync_always_waits(tmp_path: Path) -> N
         def ask_again() -> None:
             nonlocal left
             left -= 1
-            if left:
+            if left > 0:
                 one._sync.request(one.last_seq, one._fd)
 
         disk.after_sync = ask_again
+        disk.go.clear()  # the first round waits until the checkpoint is asked for
         one.append(maker.records, maker.last_seq)
+        assert disk.syncing.wait(PATIENCE_S)
         one.checkpoint(maker.state)
+        disk.go.set()
         idle(one)
         written = disk.steps.index("write checkpoint.tmp")
         assert disk.steps[:written].count("sync data") < 10
