@@ -24,6 +24,7 @@ from .demo_workers import CheckReport, LoadReport, WorkerOptions, rss_mb
 from .embedded import EmbeddedPair
 
 SAMPLE_EVERY_S = 0.1
+TIMED_SAMPLE_EVERY_S = 0.5  # with one message in flight, asking would be part of what is timed
 DOWN_S = 1.0  # how long a killed node stays down
 EARLY = 0.25  # the part of the run after which memory is first measured
 
@@ -161,7 +162,7 @@ class DemoRun:
                 early = True
                 self._measure_memory(pair, "early")
             self.on_sample()
-            time.sleep(SAMPLE_EVERY_S)
+            time.sleep(TIMED_SAMPLE_EVERY_S if self.options.closed_loop else SAMPLE_EVERY_S)
         for _ in killing:  # a short run may end while the node is down
             time.sleep(SAMPLE_EVERY_S)
         self.load, self.check = load.latest, check.latest

@@ -31,7 +31,8 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _contexts: dict[int, zmq.Context[Any]] = {}
 
 
-def _context() -> zmq.Context[Any]:
+def own_context() -> zmq.Context[Any]:
+    """The context of all sockets that this library makes in this process."""
     pid = os.getpid()
     return _contexts.get(pid) or _contexts.setdefault(pid, zmq.Context())
 
@@ -42,7 +43,7 @@ class Channel:
     def __init__(self, kind: zmq.SocketType, endpoints: Sequence[str]) -> None:
         """Raises UserError for a string that is no endpoint."""
         hwm = CONSUMER_HWM_FRAMES if kind == zmq.SUB else HWM_FRAMES
-        self._socket = make_socket(_context(), kind, hwm=hwm)
+        self._socket = make_socket(own_context(), kind, hwm=hwm)
         if kind == zmq.SUB:
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         else:

@@ -5,8 +5,6 @@ Decides nothing; a node that does not answer in time is reported as None, never 
 
 from __future__ import annotations
 
-from typing import Any
-
 import zmq
 
 from ..shared.config import Config
@@ -14,6 +12,7 @@ from ..shared.errors import RemoteError
 from ..shared.messages import PROTOCOL_VERSION, Codec, ControlReply, GetStatus, Status, encode
 from ..shared.sockets import make_socket
 from ..shared.telemetry import NodeStatus
+from .channel import own_context
 
 _replies: Codec[ControlReply] = Codec(ControlReply)
 
@@ -33,15 +32,16 @@ def ask_node(endpoint: str, timeout: float = 1.0) -> NodeStatus | None:
 
 
 def _ask(endpoints: dict[str, str], timeout: float) -> dict[str, NodeStatus | None]:
-    context: zmq.Context[Any] = zmq.Context()
     poller = zmq.Poller()
     sockets = {}
+    opened = []
     for name, endpoint in endpoints.items():
-        socket = make_socket(context, zmq.DEALER)
+        socket = make_socket(own_context(), zmq.DEALER)
         socket.connect(endpoint)
         socket.send(encode(GetStatus(PROTOCOL_VERSION)))
         poller.register(socket, zmq.POLLIN)
         sockets[socket] = name
+        opened.append(socket)
     found: dict[str, NodeStatus | None] = dict.fromkeys(endpoints)
     try:
         while sockets and (ready := poller.poll(int(timeout * 1000))):
@@ -52,5 +52,6 @@ def _ask(endpoints: dict[str, str], timeout: float) -> dict[str, NodeStatus | No
                 found[sockets.pop(socket)] = reply.status
                 poller.unregister(socket)
     finally:
-        context.destroy(linger=0)
+        for socket in opened:
+            socket.close()
     return found
