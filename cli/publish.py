@@ -68,7 +68,12 @@ def publish(
             raise UserError(f"{error}; {confirmed:,} messages before it are confirmed") from None
         client.flush()
         confirmed = client.confirmed_producer_seq - first + 1
-    seconds = time.perf_counter() - begin
+    _tell(producer, first, skipped, confirmed, time.perf_counter() - begin, as_json=as_json)
+
+
+def _tell(
+    producer: str, first: int, skipped: int, confirmed: int, seconds: float, *, as_json: bool
+) -> None:
     per_second = confirmed / seconds if seconds else 0.0
     if as_json:
         print_json(

@@ -16,6 +16,17 @@ def bodies(world: World) -> list[bytes]:
     return [body for _, _, body in world.data()]
 
 
+def release_five(world: World) -> None:
+    """Five messages are released, and synced nowhere yet."""
+    world.hello("p", 1)
+    world.settle(500)
+    for number in range(1, 6):
+        world.submit(1, number, b"%d" % number)
+    for _ in range(3):
+        world.turn(world.a)
+        world.turn(world.b)
+
+
 def test_a_restarted_primary_opens_a_new_epoch_before_its_first_release() -> None:
     """Killed and started again: it may not go on in its old epoch, and takes nothing before the
     standby has promised a new number."""
@@ -91,13 +102,7 @@ def test_a_primary_that_lost_its_tail_in_a_power_cut_fetches_it_back() -> None:
     """Level written, power cut of the primary: released records are gone from its disk. The standby
     has them. Going on without them would give their seqs a second value."""
     world = World(AckLevel.WRITTEN).start()
-    world.hello("p", 1)
-    world.settle(500)
-    for number in range(1, 6):
-        world.submit(1, number, b"%d" % number)
-    for _ in range(3):
-        world.turn(world.a)
-        world.turn(world.b)
+    release_five(world)
     assert len(world.confirmed) == 5
     released = world.released_seq
     copy = world.b.journal.bytes()
@@ -118,13 +123,7 @@ def test_a_primary_that_lost_its_tail_in_a_power_cut_fetches_it_back() -> None:
 def test_a_standby_that_lost_its_tail_is_streamed_to_again() -> None:
     """Level written, power cut of the standby: it comes back shorter than it had acked."""
     world = World().start()
-    world.hello("p", 1)
-    world.settle(500)
-    for number in range(1, 6):
-        world.submit(1, number, b"%d" % number)
-    for _ in range(3):
-        world.turn(world.a)
-        world.turn(world.b)
+    release_five(world)
     released = world.released_seq
     world.b.kill(power_cut=True)
     assert world.b.journal.last_seq < released, "nothing was lost: the test shows nothing"
@@ -273,13 +272,7 @@ def test_killed_before_any_effect_the_pair_goes_on(kill: str, level: AckLevel) -
 def crash_while_resuming(kill: str, at: int, *, power_cut: bool) -> World | None:
     """The primary restarts with the standby ahead of it; `kill` dies before its effect `at`."""
     world = World().start()
-    world.hello("p", 1)
-    world.settle(500)
-    for number in range(1, 6):
-        world.submit(1, number, b"%d" % number)
-    for _ in range(3):
-        world.turn(world.a)
-        world.turn(world.b)
+    release_five(world)
     world.a.kill(power_cut=power_cut)
     count = 0
 
