@@ -69,6 +69,14 @@ format: venv ## format the code and order its imports
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --select I --fix --quiet .
 
+.PHONY: diagram
+diagram: venv ## draw the states of a node into docs/architecture.md
+	@$(BIN)/python -P docs/diagram.py
+
+.PHONY: bench-switchover
+bench-switchover: venv ## measure the pause of switchovers and promotions under load
+	@$(BIN)/python -P -m interlock.bench.switchover $(ARGS)
+
 .PHONY: bench-floor
 bench-floor: venv ## measure the bare ZeroMQ relay that the pair is compared with
 	@$(BIN)/python -P -m interlock.bench.floor $(ARGS)

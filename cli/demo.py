@@ -18,6 +18,7 @@ from .output import print_json
 HEADLESS_MESSAGES = 100_000
 WATCHED_MESSAGES = 300_000
 WATCHED_RATE = 10_000.0
+FAILOVER_RATE = 20_000.0  # so that the load goes on while roles change
 
 
 class Victim(Enum):
@@ -25,6 +26,14 @@ class Victim(Enum):
 
     STANDBY = "standby"
     PRIMARY = "primary"
+
+
+class FailoverKind(Enum):
+    """What `--failover` does half-way."""
+
+    SWITCHOVER = "switchover"
+    KILL_PRIMARY = "kill-primary"
+    KILL_STANDBY = "kill-standby"
 
 
 def demo(
@@ -38,6 +47,10 @@ def demo(
     ] = -1,
     kill: Annotated[
         Victim | None, typer.Option(help="Kill this node half-way, start it again 1 s later.")
+    ] = None,
+    failover: Annotated[
+        FailoverKind | None,
+        typer.Option(help="Change roles half-way, through the commands that operators use."),
     ] = None,
     closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="One message in flight: measures the RTT.")
@@ -77,12 +90,16 @@ def demo(
         raise UserError(f"--dir {directory} is not empty; name a new folder")
     console = Console()
     watched = console.is_terminal and not headless and not as_json
-    if rate < 0:
+    if kill and failover:
+        raise UserError("--kill and --failover: name one of them")
+    if rate < 0 and failover:
+        rate = FAILOVER_RATE
+    elif rate < 0:
         rate = WATCHED_RATE if watched and not closed_loop else 0.0
     messages = messages or (WATCHED_MESSAGES if watched else HEADLESS_MESSAGES)
     options = WorkerOptions("demo", messages, size, seed, rate, closed_loop, window)
     signal.signal(signal.SIGTERM, _interrupt)
-    run = DemoRun(options, directory, ack_level, kill.value if kill else "")
+    run = DemoRun(options, directory, ack_level, kill.value if kill else "", failover)
     report = watch(run, console) if watched else run.run()
     if as_json:
         print_json(report)

@@ -20,6 +20,8 @@ from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from ..shared.journal import JournalReader, diff, verify
 from ..shared.telemetry import NodeStatus
+from .demo import FailoverKind
+from .demo_failover import Failover
 from .demo_workers import CheckReport, LoadReport, WorkerOptions, rss_mb
 from .embedded import EmbeddedPair
 
@@ -53,6 +55,9 @@ class DemoReport(msgspec.Struct):
     ack_level: str
     closed_loop: bool
     killed: str
+    failover: str
+    operations: list[str]
+    pause_ms: float
     epochs: int
     reconnects: int
     rss_mb: dict[str, dict[str, float]]
@@ -104,9 +109,12 @@ class DemoRun:
         directory: Path | None,
         ack_level: AckLevel,
         kill: str,
+        failover: FailoverKind | None = None,
     ) -> None:
         self.options = options
         self.kill = kill
+        self.failover = failover
+        self._operations: list[str] = []
         self.nodes: dict[str, NodeStatus | None] = {"a": None, "b": None}
         self.load: LoadReport | None = None
         self.check: CheckReport | None = None
@@ -147,7 +155,7 @@ class DemoRun:
     def _watch(
         self, pair: EmbeddedPair, load: Worker[LoadReport], check: Worker[CheckReport]
     ) -> None:
-        killing = self._kill_in_the_middle(pair, load)
+        fault = self._fault_in_the_middle(pair, load)
         early = False
         ended: set[str] = set()
         while len(ended) < 2:
@@ -156,28 +164,43 @@ class DemoRun:
                     ended.add(name)
             self._sample(pair)
             self.load, self.check = load.latest, check.latest
-            next(killing, None)
+            next(fault, None)
             sent = self.load.sent if self.load else 0
             if not early and sent > EARLY * self.options.messages and not ended:
                 early = True
                 self._measure_memory(pair, "early")
             self.on_sample()
             time.sleep(TIMED_SAMPLE_EVERY_S if self.options.closed_loop else SAMPLE_EVERY_S)
-        for _ in killing:  # a short run may end while the node is down
+        for _ in fault:  # a short run may end while a node is down
             time.sleep(SAMPLE_EVERY_S)
         self.load, self.check = load.latest, check.latest
-        if self.kill:
+        if self.kill or self.failover:
             pair.wait_until_gated()
 
-    def _kill_in_the_middle(self, pair: EmbeddedPair, load: Worker[LoadReport]) -> Iterator[None]:
-        """Step by step, one step for each sample: wait for the middle, kill, wait, start again."""
-        if not self.kill:
+    def _fault_in_the_middle(self, pair: EmbeddedPair, load: Worker[LoadReport]) -> Iterator[None]:
+        """Step by step, one step for each sample: waits for the middle, then what was asked for."""
+        if not self.kill and self.failover is None:
             return
-        name = pair.config.pair.primary if self.kill == "primary" else pair.config.secondary()
         while (load.latest.confirmed if load.latest else 0) < self.options.messages // 2:
             if load.process.poll() is not None:
                 break
             yield
+        if self.failover is not None:
+            drill = Failover(pair, self.failover, self._enter_phase)
+            yield from drill.steps()
+            self._operations = [
+                f"{each.request.operation.value} {each.request.node}: {each.text}"
+                for each in drill.receipts
+            ]
+        else:
+            yield from self._kill_and_start(pair)
+
+    def _enter_phase(self, phase: str) -> None:
+        self.phase = phase
+        self.on_sample()
+
+    def _kill_and_start(self, pair: EmbeddedPair) -> Iterator[None]:
+        name = pair.config.pair.primary if self.kill == "primary" else pair.config.secondary()
         pair.kill(name)
         self.phase = f"killed the {self.kill}"
         back = time.monotonic() + DOWN_S
@@ -200,11 +223,14 @@ class DemoRun:
             yield
 
     def _sample(self, pair: EmbeddedPair) -> None:
-        """Asks the primary what it has released, and then the standby what it holds."""
-        for name in ("a", "b"):
+        """Asks the leader what it has released, and then the standby what it holds."""
+        leads_b = self.nodes["b"] is not None and self.nodes["b"].role == "primary"
+        for name in ("b", "a") if leads_b else ("a", "b"):
             self.nodes[name] = ask_node(pair.config.node(name).control, 0.2)
         primary, standby = self.nodes["a"], self.nodes["b"]
-        if primary and standby and standby.link.up:
+        if leads_b:
+            primary, standby = standby, primary
+        if primary and standby and standby.link.up and primary.state == "GATED":
             self._count(primary.watermarks.released_seq, standby.watermarks.accepted_seq)
 
     def _count(self, released_seq: int, held_seq: int) -> None:
@@ -212,8 +238,8 @@ class DemoRun:
         self._unacked_released = max(self._unacked_released, released_seq - held_seq)
 
     def _epochs(self, pair: EmbeddedPair) -> int:
-        primary = ask_node(pair.config.node("a").control, 1.0)
-        return primary.epoch if primary else 0
+        found = (ask_node(node.control, 1.0) for node in pair.config.nodes.values())
+        return max((status.epoch for status in found if status), default=0)
 
     def _measure_memory(self, pair: EmbeddedPair, when: str) -> None:
         found = {name: rss_mb(process.pid) for name, process in pair.processes.items()}
@@ -251,6 +277,9 @@ class DemoRun:
             ack_level=self._ack_level.value,
             closed_loop=self.options.closed_loop,
             killed=self.kill,
+            failover=self.failover.value if self.failover else "",
+            operations=self._operations,
+            pause_ms=round(check.longest_pause_ns / 1e6, 1),
             epochs=epochs,
             reconnects=load.reconnects,
             rss_mb=self._rss,

@@ -110,6 +110,11 @@ def verdict(report: DemoReport) -> Table:
     )
     table.add_row("rate", f"{report.throughput_msgs_per_s:,} msg/s, end to end, checked")
     table.add_row("RTT", f"p50 {report.rtt_us['p50']:,.0f} us, p99 {report.rtt_us['p99']:,.0f} us")
+    if report.failover:
+        table.add_row("failover", f"{report.failover}, epochs: {report.epochs}")
+        for line in report.operations:
+            table.add_row("", line)
+        table.add_row("pause", f"{report.pause_ms:,.1f} ms without a message, as the consumer saw")
     if report.killed:
         table.add_row("fault", f"kill -9 of the {report.killed} half-way, epochs: {report.epochs}")
     return table

@@ -65,6 +65,7 @@ class CheckReport(msgspec.Struct, frozen=True):
     gaps: int
     duplicates: int
     out_of_order: int
+    longest_pause_ns: int
     last_ns: int
     digest: str
     rss_mb: float
@@ -162,7 +163,7 @@ class Check:
         self._expected = 1
         self._digest = xxh3_64()
         self._delivered = self._gaps = self._duplicates = self._out_of_order = 0
-        self._last_ns = 0
+        self._last_ns = self._longest_pause_ns = 0
 
     def run(self, config: Path) -> None:
         total = self._options.messages
@@ -176,6 +177,11 @@ class Check:
                 last_seq = message.seq
                 if message.producer == self._options.producer:
                     self._take(message.producer_seq, message.body)
+                    now_ns = time.monotonic_ns()
+                    if self._last_ns:
+                        pause_ns = now_ns - self._last_ns
+                        self._longest_pause_ns = max(self._longest_pause_ns, pause_ns)
+                    self._last_ns = now_ns
                 if last_seq % CLOCK_EVERY == 0 and (now := time.monotonic()) >= due:
                     due = now + REPORT_EVERY_S
                     self._report()
@@ -200,6 +206,7 @@ class Check:
                 self._gaps,
                 self._duplicates,
                 self._out_of_order,
+                self._longest_pause_ns,
                 self._last_ns,
                 self._digest.hexdigest(),
                 rss_mb(os.getpid()),
@@ -231,7 +238,7 @@ def main() -> None:
         if what == "load":
             _say(LoadReport(0, 0, 0.0, 0.0, 0, "", 0, 0.0, False, text))
         else:
-            _say(CheckReport(0, 0, 0, 0, 0, "", 0.0, False, text))
+            _say(CheckReport(0, 0, 0, 0, 0, 0, "", 0.0, False, text))
         raise SystemExit(1) from None
 
 

@@ -35,6 +35,8 @@ _EXPLAINED = {
     "sync_interval_ms": "Below the ack level synced, the journal goes to the disk this often:\n"
     "what a power cut of both nodes at once may cost.",
     "telemetry_interval_ms": "Each node publishes its status this often.",
+    "drain_timeout_ms": "A switchover or demote that the standby has not acknowledged after this\n"
+    "time is given up; before its closing record nothing is changed.",
     "max_message_bytes": "A longer message is refused.",
     "pending_messages": "Messages that may wait for the standby; beyond, producers are told: busy.",
     "pending_bytes": "The same in bytes.",
@@ -58,6 +60,12 @@ primary = "{primary}"
 #   written   it has handed it to its operating system: survives a killed process
 #   synced    it has it on its disk: survives a power cut
 ack_level = "{ack_level}"
+
+# How many operators an operation takes: with 2, another one approves what the first one asks for.
+approvals = 1
+
+# Drills answer confirmations by themselves on a pair whose environment is "drill", and only there.
+environment = "production"
 """
 
 _NODE = """

@@ -1,7 +1,8 @@
-"""`interlock log`: look into journals, of stopped or running nodes, without changing them.
+"""`interlock log`: look into journals, of stopped or running nodes, without changing them; and
+`repair`, which changes one, of a stopped node.
 
 Decides what the commands are and how they end. What is valid, damaged or different is decided in
-`shared.journal`; how it looks, in `log_text` and `log_export`.
+`shared.journal`; how it looks, in `log_text` and `log_export`. `repair` is in a file of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..shared.wire import Kind
 from .log_export import Format, rows, write
 from .log_text import comparison_text, record_fields, record_lines, report_lines
 from .output import print_json
+from .repair import repair
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,9 +28,10 @@ DAMAGED = DIFFERENT = 1
 
 app = typer.Typer(
     help="Look into journals: list, show, verify, compare and export what a data directory holds. "
-    "Reads stopped and running nodes alike, takes no lock and changes nothing.",
+    "Reads stopped and running nodes alike, takes no lock and changes nothing; only repair does.",
     no_args_is_help=True,
 )
+app.command("repair")(repair)
 
 DataDir = Annotated[
     Path,

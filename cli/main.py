@@ -1,7 +1,8 @@
 """The `interlock` command: which commands there are, and how each of them ends.
 
 Decides exit codes: 0 done; 1 it failed; 2 a user's mistake, told in one sentence; 130 interrupted;
-141 the reader of its output went away. A traceback is left to bugs.
+141 the reader of its output went away. Operations of the pair end with 0 DONE, 3 REFUSED (nothing
+was changed) or 4 UNKNOWN (it may have happened) besides. A traceback is left to bugs.
 
 A command module is imported to build the help, so it imports what is heavy (sockets, nodes, the
 SDK, rich) inside its functions: `interlock --help` and the start of a node stay quick.
@@ -18,7 +19,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..shared.errors import InterlockError, UserError
-from . import consume, demo, init, log, node, publish, status
+from . import consume, demo, history, init, log, node, operate, publish, quarantine, status
+from .operation import EXIT_CODES
 from .output import complain
 
 FAILED = 1
@@ -70,6 +72,9 @@ def _options(
     """A gating primary/secondary sequencer: one total order, released once the standby holds it.
 
     Start with: interlock init DIR
+
+    When something is wrong: interlock status shows both nodes and names the command that fits. That
+    command shows what it needs and what it will do, and changes nothing before you have confirmed.
     """
 
 
@@ -81,14 +86,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(init.init)
-app.command("primary")(node.primary)
-app.command("secondary")(node.secondary)
-app.command("status")(status.status)
-app.command("publish")(publish.publish)
-app.command("consume")(consume.consume)
-app.command("demo")(demo.demo)
-app.add_typer(log.app, name="log")
+RUN, OPERATE, DATA = "Run", "Operate", "Data"
+
+app.command("init", rich_help_panel=RUN)(init.init)
+app.command("primary", rich_help_panel=RUN)(node.primary)
+app.command("secondary", rich_help_panel=RUN)(node.secondary)
+app.command("demo", rich_help_panel=RUN)(demo.demo)
+
+app.command("status", rich_help_panel=OPERATE)(status.status)
+for _operation in (
+    operate.preflight,
+    operate.switchover,
+    operate.promote,
+    operate.demote,
+    operate.solo,
+    operate.gate,
+    operate.reinstate,
+    operate.pause,
+    operate.resume,
+    operate.shutdown,
+    operate.approve,
+):
+    app.command(rich_help_panel=OPERATE, epilog=EXIT_CODES)(_operation)
+app.command("history", rich_help_panel=OPERATE)(history.history)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=OPERATE)
+
+app.command("publish", rich_help_panel=DATA)(publish.publish)
+app.command("consume", rich_help_panel=DATA)(consume.consume)
+app.add_typer(log.app, name="log", rich_help_panel=DATA)
 
 
 def main() -> None:

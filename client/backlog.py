@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from ..shared.limits import PRODUCER_WINDOW_BYTES
+from ..shared.limits import MAX_PAYLOAD_BYTES, MAX_RECORD_MESSAGES, PRODUCER_WINDOW_BYTES
 from ..shared.producers import Run
 from ..shared.wire import encode_messages
 
@@ -84,6 +84,10 @@ class Backlog:
     """
 
     def __init__(self, window: int, record_messages: int, record_bytes: int) -> None:
+        """Raises ValueError for a number out of its bounds."""
+        check_bound("window", window, 2**31)
+        check_bound("record_messages", record_messages, MAX_RECORD_MESSAGES)
+        check_bound("record_bytes", record_bytes, MAX_PAYLOAD_BYTES)
         self.window = window
         self.record_messages = record_messages
         self.record_bytes = record_bytes
@@ -193,3 +197,9 @@ class Backlog:
             self.open.first += shift
         self.next += shift
         self._set_confirmed(confirmed)
+
+
+def check_bound(name: str, value: int, high: int) -> None:
+    """Raises ValueError unless `value` is 1 to `high`."""
+    if not 1 <= value <= high:
+        raise ValueError(f"{name} is {value}; it must be 1 to {high}")

@@ -5,7 +5,9 @@ Decides the options that clients need. Does not decide when to wait: shells do, 
 The descriptor is edge-triggered: it becomes readable once when something happened, and any use of
 the socket takes that note away. So the rule for its users is: after every use, call `receive` until
 it returns None, and only then wait. A shell that sends and then waits without looking would sleep
-on an answer that is already here.
+on an answer that is already here. The same goes for a send that failed because nobody was connected
+yet: libzmq may find the connection only during the `receive` that follows, and says so once. So
+`writable` has to be looked at then, or the frame would lie here until something else happens.
 
 All clients of a process share one context of our own. A context each would cost two threads per
 producer; the application's `zmq.Context.instance()` would let it change our options or end our
@@ -23,10 +25,13 @@ import zmq
 
 from ..shared.errors import UserError
 from ..shared.limits import CONSUMER_HWM_FRAMES, HWM_FRAMES
-from ..shared.sockets import make_socket, readable
+from ..shared.sockets import make_socket
 
-# A plain number: an operation on pyzmq's enums costs as much as the call that it is for.
+# Plain numbers: an operation on pyzmq's enums costs as much as the call that it is for.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
 
 _contexts: dict[int, zmq.Context[Any]] = {}
 
@@ -58,13 +63,16 @@ class Channel:
                     f"cannot connect to {endpoint!r}: {error.strerror}; "
                     "expected tcp://HOST:PORT or ipc://PATH"
                 ) from None
+        self.writable = False  # as of the last `receive` that returned None
         self.fd = int(self._socket.getsockopt(zmq.FD))
 
     def receive(self) -> bytes | None:
         """The next frame that is here already, or None: then it is right to wait on `fd`."""
-        if readable(self._socket):
+        events = self._socket.getsockopt(_EVENTS)
+        if events & _POLLIN:  # type: ignore[operator]
             frame: bytes = self._socket.recv(_NOBLOCK)
             return frame
+        self.writable = bool(events & _POLLOUT)  # type: ignore[operator]
         return None
 
     def send(self, frame: bytes) -> bool:

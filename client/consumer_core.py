@@ -8,6 +8,20 @@ The feed may lose, repeat and, over a failover, mix; replay answers late or not 
 inferred from what is known to be released, never from silence: a record that lies ahead, or a head
 (published with each heartbeat) beyond what was read, which shows a loss at the tail. Only if the
 feed says nothing at all is replay asked without cause, once a second.
+
+Both nodes' feeds are heard all the time, and only the leader publishes. So a change of leader is
+nothing special, except that an old primary may not know of it yet:
+- A head of a lower epoch than one that was seen or read is ignored. It is neither the head nor a
+  sign of life, so it causes no replay and hides no silence of the leader.
+- A record of an epoch that had ended at its place (`order_core`) is ignored too, and counted, as
+  long as the leader is heard. A gated primary that has lost its standby cannot release anything
+  new; such a record means that it was in solo. What is delivered here is the leader's log.
+- If nothing but such records is heard for five seconds, reading ends: either all that is left is
+  an old primary, or the nodes were set up from an older copy of the log. To wait for the old epoch
+  would be to wait for ever.
+- A record of the leader that parts from what was read ends reading at once (`order_core`).
+- A leader of a higher epoch whose head is below what was read is waited for: after a failover it
+  may not know yet what was released. Its first record tells whether it holds what was read.
 """
 
 from __future__ import annotations
@@ -37,6 +51,7 @@ from .replay_core import Replay
 
 _MS: Final = 1_000_000
 _FEED_SILENCE_NS: Final = 1_000 * _MS
+_LEADER_SILENCE_NS: Final = 5_000 * _MS
 _NEVER: Final = sys.maxsize
 
 _head_codec: Final = Codec[Head](Head)
@@ -50,6 +65,7 @@ class ConsumerStats(msgspec.Struct):
     gaps: int = 0  # times that the feed left something out
     replays: int = 0  # replay requests that were sent
     dropped_frames: int = 0  # frames that could not be read
+    ended_epochs: int = 0  # heads and records of an ended epoch that were ignored
 
 
 class ConsumerCore:
@@ -91,15 +107,14 @@ class ConsumerCore:
         self._in_gap = not self._caught_up
         self._feed_seq = 0
         self._feed_heard_ns = now_ns
-        self._publisher = ""
-        self._publisher_epoch = 0
+        self._leader_heard_ns = now_ns
+        self._epoch = 0
         self._plan(now_ns)
 
     def feed(self, frame: bytes, now_ns: int) -> None:
         """A frame came on the feed."""
         if self.error is not None:
             return
-        self._feed_heard_ns = now_ns
         try:
             if frame[:1] == MAGIC[:1]:
                 self.on_records(parse_records(frame), now_ns)
@@ -128,19 +143,24 @@ class ConsumerCore:
 
     def on_records(self, records: list[Record], now_ns: int) -> None:
         """Live records."""
-        if records:
+        if records and records[-1].epoch >= self._order.epoch:
+            self._heard(now_ns)
             self._order.begin_at(records[0].seq)
             self._feed_seq = max(self._feed_seq, records[-1].last_seq)
             self.head_seq = max(self.head_seq, self._feed_seq)
-        self._take(records)
+        self._take(records, now_ns)
         self._plan(now_ns)
 
     def on_head(self, head: Head, now_ns: int) -> None:
         """Where the released log ends."""
         if not self._same_cluster(head.cluster, head.node):
             return
-        if head.epoch >= self._publisher_epoch:
-            self._publisher_epoch, self._publisher = head.epoch, head.node
+        if head.epoch < max(self._epoch, self._order.epoch):
+            self.stats.ended_epochs += 1
+            return
+        self._epoch = head.epoch
+        self._heard(now_ns)
+        self._replay.published_by(head.node, now_ns)
         self._order.begin_at(head.released_seq + 1)
         self._feed_seq = max(self._feed_seq, head.released_seq)
         self.head_seq = max(self.head_seq, self._feed_seq)
@@ -157,8 +177,11 @@ class ConsumerCore:
         records = parse_records(chunk.records)
         if records and records[0].seq > before:
             raise RemoteError(Reason.GAP, f"seq {records[0].seq} in answer to {before}")
-        self._take(records)
-        self._replay.answered(node, chunk.node, chunk.request, self._order.next > before)
+        self._take(records, now_ns)
+        progress = self._order.next > before
+        if progress:
+            self._leader_heard_ns = now_ns
+        self._replay.answered(node, chunk.node, chunk.request, progress, now_ns)
         if chunk.released_seq < self._order.next:
             self._caught_up = True
         self._plan(now_ns)
@@ -189,7 +212,11 @@ class ConsumerCore:
             self._caught_up = self._order.next == 0
         self._plan(now_ns)
 
-    def _take(self, records: list[Record]) -> None:
+    def _heard(self, now_ns: int) -> None:
+        """The feed lives, and who publishes it is of no ended epoch."""
+        self._feed_heard_ns = self._leader_heard_ns = now_ns
+
+    def _take(self, records: list[Record], now_ns: int) -> None:
         order = self._order
         try:
             for record in records:
@@ -198,6 +225,19 @@ class ConsumerCore:
                 self._deliver(order.take(kept))
         except HistoryError as error:
             self._end(error)
+        if order.refused is not None:
+            self.stats.ended_epochs += 1
+            if now_ns - self._leader_heard_ns >= _LEADER_SILENCE_NS:
+                self._end(self._only_ended(order.refused))
+            order.refused = None
+
+    def _only_ended(self, record: Record) -> HistoryError:
+        return HistoryError(
+            f"seq {record.seq} is released in epoch {record.epoch}, but epoch {self._order.epoch} "
+            f"was read up to seq {self._order.next - 1}, and nobody goes on with that: an old "
+            "primary releases what is not in this log, or the nodes were set up from an older copy "
+            "of it; see interlock status for who leads, and stop the one that must not"
+        )
 
     def _deliver(self, delivery: Delivery | None) -> None:
         if delivery is not None:
@@ -220,7 +260,7 @@ class ConsumerCore:
             self.deadline_ns = silent_ns
             return
         if replay.asked is None:
-            node = replay.ask(self._publisher, now_ns)
+            node = replay.ask(now_ns)
             if node is None:
                 self.deadline_ns = min(silent_ns, max(replay.resume_ns, now_ns + _MS))
                 return

@@ -46,6 +46,19 @@ class MessageTooLarge(ClientError, ValueError):
     """A message above the node's `max_message_bytes`. It got no number; nothing was sent."""
 
 
+class NoAnswerError(ClientError):
+    """A node did not answer a question in time. Nothing was asked to be changed."""
+
+
+class OperationRefused(ClientError):
+    """A node did not begin an operation, or does not give what was asked for: `text` says why."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(f"refused ({reason.value}): {text}")
+        self.reason = reason
+        self.text = text
+
+
 class BeyondHeadError(ClientError):
     """Reading was to begin at a seq that no node has released."""
 

@@ -26,6 +26,7 @@ class Exchange:
         self._before_close = before_close
         self._channel: Channel | None = None
         self._stuck = 0
+        self.blocked = False  # whether the outbox waits for somebody who takes it
 
     @property
     def fd(self) -> int:
@@ -39,24 +40,28 @@ class Exchange:
         """
         core, connection = self.core, self.core.connection
         while True:
-            self._send()
+            self._send(now_ns)
             channel = self._channel
-            while channel is not None and (frame := channel.receive()) is not None:
+            while (
+                connection.dial is None
+                and channel is not None
+                and (frame := channel.receive()) is not None
+            ):
                 core.received(frame, now_ns)
-                if connection.dial is not None:
-                    break
             if now_ns >= core.deadline_ns:
                 core.tick(now_ns)
             if connection.dial is not None:
                 self._dial(connection.dial, now_ns)
-            elif len(core.outbox) == self._stuck:
+            elif len(core.outbox) == self._stuck and not (
+                self._stuck and channel is not None and channel.writable
+            ):
                 return
 
     def close(self) -> None:
         """Ends the core, says goodbye and frees the socket; never blocks."""
         self.core.close()
         if self._channel is not None:
-            self._send()
+            self._send(0)
             self._drop(_BYE_LINGER_MS)
 
     def abandon(self) -> None:
@@ -66,6 +71,7 @@ class Exchange:
     def _dial(self, endpoint: str, now_ns: int) -> None:
         self.core.connection.dial = None
         self._stuck = 0
+        self.blocked = False
         self._drop(0)
         try:
             self._channel = Channel(zmq.DEALER, [endpoint])
@@ -79,7 +85,7 @@ class Exchange:
             self._channel.close(linger_ms)
             self._channel = None
 
-    def _send(self) -> None:
+    def _send(self, now_ns: int) -> None:
         """Sends what the socket takes; the rest is stuck until it takes more."""
         outbox, channel = self.core.outbox, self._channel
         if outbox and channel is not None:
@@ -88,3 +94,6 @@ class Exchange:
                 sent += 1
             del outbox[:sent]
         self._stuck = len(outbox)
+        if (self._stuck > 0) != self.blocked:
+            self.blocked = self._stuck > 0
+            self.core.blocked(self.blocked, now_ns)

@@ -38,8 +38,8 @@ LOOK_EVERY_NS: Final = 50_000
 # wait after the last call.
 _PARK_MS: Final = 2
 
-# A leader looks again at least this often: another thread may have replaced the connection, and a
-# closed descriptor never becomes readable.
+# A leader looks again at least this often. What cannot wait so long nudges it: an earlier deadline,
+# or a connection that another thread has replaced.
 _LEAD_MS: Final = 50
 
 Hook = Callable[[int, int], None]
@@ -62,6 +62,26 @@ def report(core: ProducerCore, hook: Hook) -> None:
         core.abort(failure)
 
 
+def _pipe() -> tuple[int, int]:
+    """Wakes a thread that polls: `_write` to the second, `_read` from the first."""
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _write(fd: int) -> None:
+    if fd >= 0:
+        with contextlib.suppress(BlockingIOError):
+            os.write(fd, b"!")
+
+
+def _read(fd: int) -> None:
+    if fd >= 0:
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 64)
+
+
 _lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
 
@@ -73,16 +93,15 @@ class Line:
         self.core = core
         self.hook: Hook | None = None
         self.look_ns = 0
-        self._exchange = Exchange(core)
+        self._exchange = Exchange(core, self._replacing)
         self._closed = False
         self._moved = threading.Condition(self.lock)
         self._waiting = 0
         self._waits = 0
-        self._leading = False
-        self._pump_until_ns = 0
-        self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
+        self._leading = self._nudged = False
+        self._pump_until_ns = self._lead_until_ns = 0
+        self._wake_in, self._wake_out = _pipe()
+        self._nudge_in, self._nudge_out = _pipe()
         self._thread = threading.Thread(
             target=self._run, name=f"interlock-{core.name}", daemon=True
         )
@@ -103,7 +122,10 @@ class Line:
             self._tell()
         if core.deadline_ns < self._pump_until_ns:
             self._pump_until_ns = 0
-            self._wake()
+            _write(self._wake_out)
+        if core.deadline_ns < self._lead_until_ns:
+            self._lead_until_ns = 0
+            self._nudge()
 
     def wait(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Until `ready()`; false when `timeout` seconds have passed, None: never.
@@ -126,7 +148,7 @@ class Line:
                 if self._leading:
                     self._moved.wait(left_ms / 1000)
                     continue
-                if not core.outbox and now < core.deadline_ns:
+                if (not core.outbox or self._exchange.blocked) and now < core.deadline_ns:
                     self._lead(left_ms, now)
                     now = now_ns()
                 self.pump(now)
@@ -142,38 +164,50 @@ class Line:
             self._exchange.close()
             self._closed = True
             self._moved.notify_all()
-            self._wake()
+            _write(self._wake_out)
         if self._thread is not threading.current_thread():
             self._thread.join()
         with self.lock:
-            if self._wake_in >= 0:
-                os.close(self._wake_in)
-                os.close(self._wake_out)
-                self._wake_in = self._wake_out = -1
+            for fd in (self._wake_in, self._wake_out, self._nudge_in, self._nudge_out):
+                if fd >= 0:
+                    os.close(fd)
+            self._wake_in = self._wake_out = self._nudge_in = self._nudge_out = -1
 
     def _lead(self, left_ms: int, now: int) -> None:
         """Waits for the socket outside the lock, as the one thread that does."""
         due_ms = max(0, (self.core.deadline_ns - now + _MS - 1) // _MS)
+        wait_ms = min(left_ms, due_ms)
         poll = select.poll()
+        poll.register(self._nudge_in, select.POLLIN)
         if self._exchange.fd >= 0:
             poll.register(self._exchange.fd, select.POLLIN)
         self._leading = True
+        self._lead_until_ns = now + wait_ms * _MS
         self.lock.release()
         try:
-            poll.poll(min(left_ms, due_ms))
+            poll.poll(wait_ms)
         finally:
             self.lock.acquire()
             self._leading = False
+            self._lead_until_ns = 0
+            if self._nudged:
+                self._nudged = False
+                _read(self._nudge_in)
 
     def _tell(self) -> None:
         if self._waiting > self._leading:
             self._moved.notify_all()
 
-    def _wake(self) -> None:
-        if self._wake_out < 0:
-            return
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_out, b"!")
+    def _replacing(self) -> None:
+        """The descriptor that others wait on is about to be closed: it never becomes readable."""
+        _write(self._wake_out)
+        if self._leading:
+            self._nudge()
+
+    def _nudge(self) -> None:
+        """Ends the leader's wait."""
+        self._nudged = True
+        _write(self._nudge_out)
 
     def _run(self) -> None:
         """The pump."""
@@ -215,8 +249,7 @@ class Line:
         if fd >= 0:
             poll.register(fd, select.POLLIN)
         poll.poll(wait_ms)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_in, 64)
+        _read(self._wake_in)
 
     def _forked(self) -> None:
         """In a child process the socket, the pump and perhaps the lock's holder are gone."""

@@ -49,8 +49,10 @@ class Numbering:
         floor = backlog.confirmed if confirmed_here else self._released
         if accepted < floor:
             return HistoryError(
-                f"the log of node {welcome.node} ends at producer_seq {accepted} of {self._name}, "
-                f"but {floor} was confirmed: a confirmed message is gone"
+                f"the log of node {welcome.node} in epoch {welcome.epoch} ends at producer_seq "
+                f"{accepted} of {self._name}, but {floor} was confirmed: a confirmed message is "
+                "gone; an operator gave it up (--accept-loss), or the node came back with an older "
+                "copy of the log: see interlock history, and submit what is missing anew"
             )
         if accepted > self.sent_high:
             return self.taken_over(

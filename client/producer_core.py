@@ -1,9 +1,10 @@
 """A producer's side of the intake: one session, kept over connections, nodes and refusals.
 
 Decides when a record is sent, what a refusal means and what is sent again. Does not decide which
-messages share a record (`backlog`), their numbers (`numbering_core`) or when a connection is given
-up (`connection_core`), and touches no socket and no clock: frames and times come in; `outbox`,
-`connection.dial`, `progressed` and `error` are what a shell performs.
+messages share a record (`backlog`), their numbers (`numbering_core`), when a connection is given up
+(`connection_core`) or how long to hold back (`holding_core`), and touches no socket and no clock:
+frames and times come in; `outbox`, `connection.dial`, `progressed` and `error` are what a shell
+performs.
 
 Why sending again is always safe: a message keeps its producer_seq, and the log takes each number
 once. So after any doubt the answer is the same: go back to the first unconfirmed number. `attempt`
@@ -19,13 +20,14 @@ travels together.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 import msgspec
 
 from ..shared.config import Limits
 from ..shared.errors import Reason, RemoteError
-from ..shared.limits import MAX_PAYLOAD_BYTES, MAX_PRODUCER_RECORDS, MAX_RECORD_MESSAGES
+from ..shared.limits import MAX_PRODUCER_RECORDS
 from ..shared.messages import (
     PROTOCOL_VERSION,
     Codec,
@@ -41,14 +43,13 @@ from ..shared.messages import (
     encode,
 )
 from ..shared.wire import pack_name
-from .backlog import Backlog, Batch
+from .backlog import Backlog, Batch, check_bound
 from .connection_core import Connection, Due, Phase
 from .errors import ClientError, ClosedError, MessageTooLarge, RefusedError
+from .holding_core import Hold
 from .numbering_core import Numbering
 
 _MS: Final = 1_000_000
-_BACKOFF_NS: Final = 5 * _MS
-_BACKOFF_MAX_NS: Final = 250 * _MS
 _HOLE_NS: Final = 1_000 * _MS
 _PARTIAL_IN_FLIGHT: Final = 2
 _NEVER: Final = sys.maxsize
@@ -96,10 +97,7 @@ class ProducerCore:
             pack_name(name)
         except RemoteError as error:
             raise RefusedError(error.reason, error.text) from None
-        _check_bound("window", window, 1, 2**31)
-        _check_bound("record_messages", record_messages, 1, MAX_RECORD_MESSAGES)
-        _check_bound("record_bytes", record_bytes, 1, MAX_PAYLOAD_BYTES)
-        _check_bound("records_in_flight", records_in_flight, 1, MAX_PRODUCER_RECORDS)
+        check_bound("records_in_flight", records_in_flight, MAX_PRODUCER_RECORDS)
         self.name = name
         self.outbox: list[bytes] = []
         self.progressed: list[Batch] = []
@@ -117,8 +115,8 @@ class ProducerCore:
         self._why = "no answer yet"
         self._node_state = ""
         self._attempt = 1
-        self._backoff_ns = _BACKOFF_NS
-        self._hold_until_ns = 0
+        self._epoch = 0
+        self._hold = Hold()
         self._hole_since_ns = 0
 
     # What the application does --------------------------------------------------------------
@@ -169,7 +167,7 @@ class ProducerCore:
         """Why nothing is confirmed at the moment, for an error's text."""
         if self.connection.phase is not Phase.OPEN:
             return f"no primary has answered at {self.connection.known} ({self._why})"
-        if self._hold_until_ns:
+        if self._hold.until_ns:
             return f"the primary takes nothing now ({self._why})"
         if self._node_state == "STALLED":
             return "the primary is STALLED: its standby does not acknowledge"
@@ -184,9 +182,7 @@ class ProducerCore:
         try:
             message = _codec.decode(frame)
         except RemoteError as error:
-            self._lost(f"{self.connection.endpoint} speaks otherwise: {error}")
-            self.connection.elsewhere(now_ns)
-            self._plan(now_ns)
+            self._leave(f"{self.connection.endpoint} speaks otherwise: {error}", now_ns)
             return
         self.connection.heard(now_ns)
         if message.session != self._session and not (
@@ -223,7 +219,7 @@ class ProducerCore:
             elif touched:
                 self.progressed += touched
                 self.stats.messages += self.backlog.confirmed - before
-                self._backoff_ns = _BACKOFF_NS
+                self._hold.progressed()
                 self._hole_since_ns = 0
         self._send_more(now_ns)
 
@@ -240,7 +236,11 @@ class ProducerCore:
                 )
             )
             return
-        self._cluster = welcome.cluster
+        if welcome.epoch < self._epoch:  # an old primary that has not noticed yet
+            older = f"{self.connection.endpoint} leads epoch {welcome.epoch}"
+            self._leave(f"{older}, but epoch {self._epoch} was begun", now_ns)
+            return
+        self._cluster, self._epoch = welcome.cluster, welcome.epoch
         error = self._numbering.agree(welcome)
         if error is not None:
             self.abort(error)
@@ -249,7 +249,7 @@ class ProducerCore:
         self.welcomed = True
         self.max_message_bytes = welcome.max_message_bytes
         self.connection.welcomed(welcome.heartbeat_ms, now_ns)
-        self._hold_until_ns = 0
+        self._hold.clear()
         self._go_back(0)
         self._send_more(now_ns)
         self._plan(now_ns)
@@ -265,9 +265,10 @@ class ProducerCore:
         match reason:
             case Reason.BUSY | Reason.DISK_FULL | Reason.TOO_MANY:
                 if is_open:
-                    self._hold_until_ns = now_ns + self._backoff_ns
-                    self._backoff_ns = min(2 * self._backoff_ns, _BACKOFF_MAX_NS)
+                    self._hold.refused(now_ns)
                     self._go_back(refused.expected)
+                else:
+                    self.connection.busy(now_ns)
             case Reason.GAP:
                 if is_open:
                     self._on_gap(refused.expected, now_ns)
@@ -276,8 +277,7 @@ class ProducerCore:
                     self._lost(self._why)
                     self.connection.again(now_ns)
             case Reason.NOT_PRIMARY:
-                self._lost(self._why)
-                self.connection.elsewhere(now_ns, refused.leader)
+                self._leave(self._why, now_ns, refused.leader)
             case Reason.TAKEN_OVER:
                 self.abort(self._numbering.taken_over(refused.text))
             case _:
@@ -286,9 +286,17 @@ class ProducerCore:
 
     def unreachable(self, why: str, now_ns: int) -> None:
         """The endpoint that was asked for cannot be connected to at all."""
-        self._lost(why)
-        self.connection.elsewhere(now_ns)
-        self._plan(now_ns)
+        self._leave(why, now_ns)
+
+    def blocked(self, blocked: bool, now_ns: int) -> None:
+        """The outbox finds nobody who takes it, or does again. In a session: it was cut off."""
+        if self.error is not None:
+            return
+        if blocked and self.connection.phase is Phase.OPEN:
+            self.unreachable(f"the connection to {self.connection.endpoint} is lost", now_ns)
+        else:
+            self.connection.blocked(blocked, now_ns)
+            self._plan(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: hello again, ping, notice silence, end a back-off."""
@@ -316,8 +324,7 @@ class ProducerCore:
                 self._lost(f"{endpoint} does not answer" if dialled else self._why)
             case Due.NOTHING:
                 pass
-        if self._hold_until_ns and now_ns >= self._hold_until_ns:
-            self._hold_until_ns = 0
+        if self._hold.over(now_ns):
             self._send_more(now_ns)
         if self._hole_since_ns and now_ns - self._hole_since_ns >= _HOLE_NS:
             self._go_back(0)
@@ -341,7 +348,7 @@ class ProducerCore:
 
     def _send_more(self, now_ns: int) -> None:
         """Puts every record that may go now into the outbox."""
-        if self.connection.phase is not Phase.OPEN or now_ns < self._hold_until_ns:
+        if self.connection.phase is not Phase.OPEN or now_ns < self._hold.until_ns:
             return
         backlog, numbering = self.backlog, self._numbering
         while backlog.sent < self._records_in_flight:
@@ -368,20 +375,20 @@ class ProducerCore:
         self._node_state = ""
         self.outbox.clear()
 
+    def _leave(self, why: str, now_ns: int, leaders: Sequence[str] = ()) -> None:
+        self._lost(why)
+        self.connection.elsewhere(now_ns, leaders)
+        self._plan(now_ns)
+
     def _plan(self, now_ns: int) -> None:
         """Sets the time of the next tick."""
         if self.error is None:
             due = self.connection.deadline_ns()
-            if self._hold_until_ns:
-                due = min(due, self._hold_until_ns)
+            if self._hold.until_ns:
+                due = min(due, self._hold.until_ns)
             if self._hole_since_ns:
                 due = min(due, self._hole_since_ns + _HOLE_NS)
             self.deadline_ns = max(due, now_ns)
-
-
-def _check_bound(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; it must be {low} to {high}")
 
 
 def _to_bytes(body: object) -> bytes:

@@ -7,6 +7,10 @@ The node that does not publish the feed is asked first: the primary has better t
 standby learns by heartbeats what is released, so it may not know yet what the feed has shown: its
 "no more" and "beyond the head" are no errors, the other node is asked, and after a round without
 progress there is a short pause.
+
+Right after a change of the publisher it is the other way round: the new one knows what it has
+released, while the old one may be frozen or cut off. For the same reason a node that answered
+quickly before is not waited for as long as one that nobody knows.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ from .errors import (
 
 _MS: Final = 1_000_000
 REPLAY_TIMEOUT_NS: Final = 1_000 * _MS
+_PATIENCE_NS: Final = 100 * _MS  # at least, with a node that has answered before
+_PATIENCE_FACTOR: Final = 4  # of the time of its last answer
+_CHANGE_NS: Final = 2_000 * _MS  # how long a change of the publisher counts as fresh
 _ROUND_PAUSE_NS: Final = 50 * _MS
 
 # What a node answers for the moment: the other one is asked, and this one again later.
@@ -50,37 +57,44 @@ class Replay:
         self.resume_ns = now_ns
         self.deadline_ns = now_ns
         self._names = [""] * nodes
+        self._asked_ns = [now_ns] * nodes
+        self._took_ns = [REPLAY_TIMEOUT_NS] * nodes
+        self._publisher = ""
+        self._changed_ns = now_ns - _CHANGE_NS
         self._round: list[int] = []
         self._refusals: dict[int, ReplayRefused] = {}
         self._refused_ns = now_ns
         self._suspect: int | None = None
 
-    def ask(self, publisher: str, now_ns: int) -> int | None:
-        """The node to ask now, with `request_id`; None during a pause, which ends at `resume_ns`.
+    def published_by(self, name: str, now_ns: int) -> None:
+        """The node `name` publishes the feed."""
+        if name != self._publisher:
+            if self._publisher:
+                self._changed_ns = now_ns
+            self._publisher = name
 
-        `publisher` is the name of the node that publishes the feed, if that is known.
+    def ask(self, now_ns: int) -> int | None:
+        """The node to ask now, with `request_id`; None during a pause, which ends at
+        `resume_ns`.
         """
         if now_ns < self.resume_ns:
             return None
-
-        def preference(node: int) -> tuple[bool, bool, int]:
-            publishes = publisher != "" and self._names[node] == publisher
-            return node == self._suspect, publishes, node
-
-        for node in sorted(range(len(self._names)), key=preference):
+        for node in sorted(range(len(self._names)), key=lambda node: self._rank(node, now_ns)):
             if node not in self._round:
                 self._round.append(node)
                 self.request_id += 1
                 self.asked = node
-                self.deadline_ns = now_ns + REPLAY_TIMEOUT_NS
+                self._asked_ns[node] = now_ns
+                self.deadline_ns = now_ns + self._patience_ns(node)
                 return node
         self._round.clear()
         self.resume_ns = now_ns + _ROUND_PAUSE_NS
         return None
 
-    def answered(self, node: int, name: str, request_id: int, progress: bool) -> None:
+    def answered(self, node: int, name: str, request_id: int, progress: bool, now_ns: int) -> None:
         """A chunk came from `node`, called `name`; `progress`: it held what was missing."""
         self._names[node] = name
+        self._took_ns[node] = now_ns - self._asked_ns[node]
         if request_id == self.request_id:
             self.asked = None
         if progress:
@@ -137,6 +151,21 @@ class Replay:
             return HistoryError(f"no node returns seq {next_seq} undamaged: {error}")
         self._suspect = node
         return None
+
+    def _rank(self, node: int, now_ns: int) -> tuple[bool, int, int]:
+        """The lowest is asked first."""
+        name = self._names[node]
+        publishes = name != "" and name == self._publisher
+        rank = int(publishes)
+        if now_ns - self._changed_ns < _CHANGE_NS:
+            rank = 0 if publishes else 2 if name else 1
+        return node == self._suspect, rank, node
+
+    def _patience_ns(self, node: int) -> int:
+        """Until the other node is asked. The last one of a round is waited for in any case."""
+        if len(self._round) == len(self._names):
+            return REPLAY_TIMEOUT_NS
+        return min(max(_PATIENCE_NS, _PATIENCE_FACTOR * self._took_ns[node]), REPLAY_TIMEOUT_NS)
 
     def _judge_silence(self, next_seq: int, now_ns: int) -> ClientError | None:
         """The silent node might retain what the other does not, but nobody knows when it is

@@ -2,7 +2,8 @@
 
 One message's way: `intake` takes it, `sequence` gives it its seq, `replicate` sends it to the
 standby, the journal has it written, `acks` hears that the standby holds it, `gate` releases it,
-`feed` publishes and confirms it. This file only joins the steps and holds the node's state.
+`feed` publishes and confirms it. This file only joins the steps and holds the node's state; what
+operators ask of a primary is in `duties`.
 
 The shell calls `handle` for each event of a turn and `end_turn` once, then performs the effects in
 order. Replication is asked for before the local write, so that the standby works meanwhile; a
@@ -15,16 +16,17 @@ from typing import assert_never
 
 from ..shared.config import AckLevel, Config
 from ..shared.effects import Effect, Publish, StreamLink, Sync
+from ..shared.epochs import Mode
 from ..shared.errors import Reason, RemoteError
-from ..shared.events import FromProducer, Room, Synced
-from ..shared.limits import CHUNK_BYTES, TURN_HEADROOM_BYTES
+from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
+from ..shared.handed import Handed
+from ..shared.limits import CHUNK_BYTES, MAX_PRODUCERS, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
 from ..shared.messages import (
     Confirmed,
     Head,
     IntakeRequest,
     LinkBeat,
-    LinkRecords,
     ProducerBye,
     ProducerHello,
     ProducerPing,
@@ -37,29 +39,41 @@ from ..shared.messages import (
 from ..shared.roles import NodeState
 from ..shared.state import NodeMemory
 from ..shared.wire import HEADER_BYTES
-from .events import Event, FromStandby, PeerSeen, Streamed
+from .duties import Duties
+from .events import Event, FromStandby, Streamed
 from .feed import confirmations
 from .intake import Fresh, Intake, Known, Refusal, split_runs
 from .peering import Peering
 from .reign import Reign
-from .sequence import Sequenced, groups
+from .sequence import groups
+from .watch import PeerWatch
 
 MS = 1_000_000
 TIMER_NS = 2 * MS  # how often the timers are looked at while messages keep coming
+HOLD_HELLO_NS = 1_000 * MS  # how long a producer's hello waits for an epoch that is handed over
 
 
 class PrimaryCore:
     """The protocol of a primary node."""
 
     def __init__(
-        self, config: Config, node: str, memory: NodeMemory, log: LogState, now_ns: int
+        self,
+        config: Config,
+        node: str,
+        memory: NodeMemory,
+        log: LogState,
+        handed: Handed,
+        now_ns: int,
     ) -> None:
-        self.reign = Reign(config, node, memory, log, now_ns)
+        self.reign = Reign(config, node, memory, log, handed, now_ns)
+        self.session = handed.link_session
         self.intake = Intake(self.reign.cluster, self.reign.limits, log.producers)
         self._peering = Peering(self.reign)
-        self._turn: list[Sequenced] = []
-        self._turn_bytes = 0
+        self.duties = Duties(self.reign, self._peering, handed)
         self._beat_ns = self._sync_ns = self._look_ns = now_ns
+        self._watch = PeerWatch(self.reign, now_ns)
+        self._held_hellos: list[tuple[bytes, ProducerHello]] = []
+        self._hold_until_ns = now_ns + HOLD_HELLO_NS if handed.handover else 0
         self.reign.enter(NodeState.RESUMING, f"waiting for the standby {self.reign.peer}", now_ns)
 
     # Events -----------------------------------------------------------------------------------
@@ -78,8 +92,12 @@ class PrimaryCore:
             case Streamed(session, last, size):
                 if self.reign.standby and self.reign.standby.session == session:
                     self.reign.standby.note_sent(last, size, now_ns)
-            case PeerSeen(role, epoch):
-                self._peering.on_peer_seen(role, epoch, now_ns)
+            case FromControl():
+                self.reign.desk.on_control(event, now_ns, wall_ns)
+            case Quarantined(entries):
+                self.reign.desk.entries = entries
+            case PeerAnswered():
+                self.reign.desk.talk.on_answered(event, now_ns, wall_ns)
             case _:
                 assert_never(event)
 
@@ -90,13 +108,25 @@ class PrimaryCore:
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + TIMER_NS
             self._on_time(now_ns, wall_ns)
-        if self._turn:
-            self._ship(now_ns)
+        self.reign.ship(now_ns)
+        self.duties.step(now_ns, wall_ns)
         if self.wants_turn():
             self._catch_up()
-        self._release()
-        effects, self.reign.effects = self.reign.effects, []
+        self._release(now_ns)
+        self.duties.after_release(now_ns, wall_ns)
+        if self._held_hellos and (self.reign.epoch or now_ns >= self._hold_until_ns):
+            self._answer_held()
+        effects = self.reign.effects + self.reign.desk.take_effects()
+        self.reign.effects = []
+        if self.reign.become is not None:
+            effects.append(self.reign.become)
         return effects
+
+    @property
+    def sessions(self) -> list[tuple[bytes, int]]:
+        """Where producers are, to be told when the lead goes to the other node."""
+        held = [(sender, hello.session) for sender, hello in self._held_hellos]
+        return held + [(each.sender, each.session) for each in self.intake.sessions()]
 
     def wants_turn(self) -> bool:
         """Whether there is more to do at once, without waiting for an event."""
@@ -113,8 +143,8 @@ class PrimaryCore:
     def turn_is_full(self) -> bool:
         """Whether the turn must end before more is taken in: its records fill the journal's room,
         or enough have come for one write."""
-        size = self._turn_bytes + TURN_HEADROOM_BYTES
-        return size > self.reign.room_bytes or self._turn_bytes >= CHUNK_BYTES
+        size = self.reign.turn_bytes + TURN_HEADROOM_BYTES
+        return size > self.reign.room_bytes or self.reign.turn_bytes >= CHUNK_BYTES
 
     # Intake -----------------------------------------------------------------------------------
 
@@ -148,6 +178,9 @@ class PrimaryCore:
         # Before an epoch is open the tail may still be fetched, and with it messages of this very
         # producer: a number given now could be one that the tail already holds.
         if not self.reign.epoch:
+            if self._hold_until_ns and len(self._held_hellos) < MAX_PRODUCERS:
+                self._held_hellos.append((sender, hello))
+                return
             raise self._not_open()
         session, older = self.intake.hello(sender, hello)
         if older is not None and older.sender != sender:
@@ -168,6 +201,13 @@ class PrimaryCore:
             ),
         )
 
+    def _answer_held(self) -> None:
+        """The epoch that was handed over is open now; or it was not opened in time."""
+        held, self._held_hellos = self._held_hellos, []
+        self._hold_until_ns = 0
+        for sender, hello in held:
+            self._on_producer(sender, hello, 0, 0)
+
     def _on_submit(self, sender: bytes, submit: Submit, now_ns: int, wall_ns: int) -> None:
         session = self.intake.find(sender, submit.session)
         released_seq = self.reign.gate.released_seq
@@ -182,6 +222,12 @@ class PrimaryCore:
         gate, limits = self.reign.gate, self.reign.limits
         if not self.reign.epoch:
             return self._not_open()
+        if self.reign.draining is not None:
+            return Refusal(
+                Reason.BUSY, f"node {self.reign.node} is DRAINING: {self.reign.holder.why}"
+            )
+        if self.reign.log.paused:
+            return Refusal(Reason.BUSY, f"the intake is {self.reign.log.paused}")
         if gate.pending_messages >= limits.pending_messages or (
             gate.pending_bytes + size > limits.pending_bytes and gate.pending_messages
         ):
@@ -191,7 +237,7 @@ class PrimaryCore:
                 f"standby's ack, which is the bound; the node is {self.reign.holder.state.value}: "
                 f"{self.reign.holder.why}",
             )
-        if self._turn_bytes + HEADER_BYTES + size > self.reign.room_bytes:
+        if self.reign.turn_bytes + HEADER_BYTES + size > self.reign.room_bytes:
             return Refusal(
                 Reason.DISK_FULL, f"node {self.reign.node} has no disk space for the next segment"
             )
@@ -208,14 +254,7 @@ class PrimaryCore:
         )
 
     def _accept(self, fresh: Fresh, now_ns: int, wall_ns: int) -> None:
-        record = self.reign.sequencer.data(fresh, now_ns, wall_ns)
-        self._take_into_turn(record, now_ns)
-
-    def _take_into_turn(self, record: Sequenced, now_ns: int) -> None:
-        self.reign.gate.hold(record)
-        self._turn.append(record)
-        self._turn_bytes += len(record.raw)
-        self.reign.record_ns = now_ns
+        self.reign.take(self.reign.sequencer.data(fresh, now_ns, wall_ns), now_ns)
 
     def _answer_known(self, known: Known) -> None:
         """Confirms again what is released; what is not waits for the gate like all else."""
@@ -230,25 +269,7 @@ class PrimaryCore:
         if waiting:
             self.intake.await_release(known.session, waiting)
 
-    # Replicate, write, release ----------------------------------------------------------------
-
-    def _ship(self, now_ns: int) -> None:
-        """Sends the turn's records to a standby that is at their start, and has them written."""
-        reign = self.reign
-        turn, self._turn = self._turn, []
-        standby = reign.standby
-        if standby and standby.takes_live(turn[0].first_seq):
-            for group, last in groups(turn):
-                records = memoryview(group)
-                reign.link(standby, LinkRecords(standby.session, reign.gate.released_seq, records))
-                standby.note_sent(last, len(group), now_ns)
-        reign.append([record.raw for record in turn], self._turn_bytes)
-        if reign.level is AckLevel.SYNCED:
-            reign.effects.append(Sync())
-        reign.counters.count("records", len(turn))
-        reign.counters.count("messages", reign.written_seq - turn[0].first_seq + 1)
-        reign.counters.count("bytes", self._turn_bytes)
-        self._turn_bytes = 0
+    # Catch up, release ------------------------------------------------------------------------
 
     def _catch_up(self) -> None:
         """Streams on from the journal to a standby that is behind it."""
@@ -258,14 +279,20 @@ class PrimaryCore:
                 StreamLink(standby.sender, standby.session, standby.sent.seq, CHUNK_BYTES)
             )
 
-    def _release(self) -> None:
+    def _release(self, now_ns: int) -> None:
         reign = self.reign
         gate, standby = reign.gate, reign.standby
         before = gate.released_seq
-        if not standby or not standby.welcomed or standby.acked.seq <= before:
+        if reign.solo is not None:
+            # Rule 6: the only copy must survive a power cut.
+            released = gate.advance(reign.synced_seq, reign.synced_seq)
+        elif reign.mode is Mode.GATED and standby is not None and standby.welcomed:
+            if standby.acked.seq <= before:
+                return
+            own_seq = reign.synced_seq if reign.level is AckLevel.SYNCED else reign.written_seq
+            released = gate.advance(own_seq, standby.acked.seq)
+        else:
             return
-        own_seq = reign.synced_seq if reign.level is AckLevel.SYNCED else reign.written_seq
-        released = gate.advance(own_seq, standby.acked.seq)
         if gate.released_seq == before:
             return
         for name, runs in confirmations(released).items():
@@ -277,6 +304,8 @@ class PrimaryCore:
         for known in self.intake.known_awaiting():
             self.intake.awaiting.pop(known.session.name)  # what still waits is put back
             self._confirm_known(known)
+        if before < reign.opened_seq <= gate.released_seq:
+            self._beat()  # the first release of a reign: who waits for it is to know at once
 
     # Time -------------------------------------------------------------------------------------
 
@@ -291,6 +320,8 @@ class PrimaryCore:
         if now_ns - self._beat_ns >= timing.heartbeat_ms * MS:
             self._beat_ns = now_ns
             self._beat()
+        self._peering.on_time(now_ns)
+        self._watch.on_time(now_ns, wall_ns)
         if (
             self.reign.level is not AckLevel.SYNCED
             and now_ns - self._sync_ns >= timing.sync_interval_ms * MS
@@ -300,13 +331,13 @@ class PrimaryCore:
                 self.reign.effects.append(Sync())
         tick_ns = timing.tick_interval_ms * MS
         if tick_ns and now_ns - self.reign.record_ns >= tick_ns and self._may_tick():
-            self._take_into_turn(self.reign.sequencer.tick(now_ns, wall_ns), now_ns)
+            self.reign.take(self.reign.sequencer.tick(now_ns, wall_ns), now_ns)
 
     def _may_tick(self) -> bool:
         """Only while releases go on: in a stall, ticks would only add to what is pending."""
         reign = self.reign
-        gated = reign.holder.state is NodeState.GATED and not reign.gate.pending
-        return gated and reign.room_bytes >= CHUNK_BYTES
+        serves = reign.holder.state in (NodeState.GATED, NodeState.SOLO) and not reign.gate.pending
+        return serves and not reign.draining and reign.room_bytes >= CHUNK_BYTES
 
     def _beat(self) -> None:
         released_seq = self.reign.gate.released_seq

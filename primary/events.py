@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.events import FromProducer, Room, Synced
+from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
 from ..shared.messages import LinkFromSecondary
 from ..shared.wire import Position
 
@@ -19,13 +19,6 @@ class FromStandby(msgspec.Struct, frozen=True, gc=False):
     first_seq: int = 1
 
 
-class PeerSeen(msgspec.Struct, frozen=True, gc=False):
-    """The peer answered on control while this node was resuming."""
-
-    role: str
-    epoch: int
-
-
 class Streamed(msgspec.Struct, frozen=True, gc=False):
     """A StreamLink was performed: the frame ended at `last` and had `size` bytes."""
 
@@ -34,4 +27,6 @@ class Streamed(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
-Event = FromProducer | FromStandby | PeerSeen | Streamed | Synced | Room
+Event = (
+    FromProducer | FromStandby | FromControl | PeerAnswered | Quarantined | Streamed | Synced | Room
+)

@@ -1,7 +1,8 @@
 """Step 5, the gate: the one place where `released_seq` moves.
 
 Decides what is released: no more than this node holds at the ack level and no more than the standby
-has acknowledged at it. No time-out, no load and no request moves it otherwise (P1, P5).
+has acknowledged at it. No time-out, no load and no request moves it otherwise (P1, P5). In solo,
+which only an operator begins, the disk of this node takes the standby's place (rule 6).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from .sequence import Sequenced
 class Gate:
     """Pending records in log order, and the watermarks that release them."""
 
-    def __init__(self) -> None:
-        self.released_seq = 0
+    def __init__(self, released_seq: int = 0) -> None:
+        """`released_seq`: what is known as released before this core."""
+        self.released_seq = released_seq
         self.pending: deque[Sequenced] = deque()
         self.pending_messages = 0
         self.pending_bytes = 0

@@ -21,6 +21,7 @@ class Verdict(Enum):
         "fetch"  # ours can be a prefix of theirs and no epoch is open here: fetch the tail first
     )
     FENCE = "fence"  # they have promised or seen a higher epoch of somebody else: we may not lead
+    TAIL = "tail"  # their log leaves ours in an earlier epoch: they have to be reinstated
     WIPED = "wiped"  # our log is empty and theirs is not: we lost our disk and must not lead
     DIVERGE = "diverge"  # the same seq has two values
 
@@ -51,10 +52,12 @@ def judge(
     log: LogState,
     node: str,
     epoch_is_open: bool,
+    asked_epoch: int,
     own_hash: int | None,
     first_seq: int,
 ) -> Verdict:
-    """The verdict on a hello. `own_hash` is the hash of our record that ends where their log ends.
+    """The verdict on a hello. `own_hash` is the hash of our record that ends where their log ends,
+    `asked_epoch` the highest number that we led or asked them to promise.
 
     Raises RemoteError(NOT_RETAINED) if what they lack is not in our journal any more.
 
@@ -64,7 +67,7 @@ def judge(
     newest = hello.epochs[-1] if hello.epochs else None
     if newest and newest.number > log.history.number and newest.leader != node:
         return Verdict.FENCE
-    if epoch_is_open and hello.promised_epoch > log.history.number:
+    if epoch_is_open and hello.promised_epoch > asked_epoch:
         return Verdict.FENCE
     if log.last_seq == 0 and hello.last.seq > 0:
         return Verdict.WIPED
@@ -79,4 +82,6 @@ def judge(
         return Verdict.JOIN
     if relation is Relation.AHEAD and not epoch_is_open:
         return Verdict.FETCH
+    if newest is None or newest.number < log.history.number:
+        return Verdict.TAIL
     return Verdict.DIVERGE

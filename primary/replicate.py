@@ -39,6 +39,7 @@ class Standby:
         self.unacked_bytes = 0
         self.heard_ns = now_ns
         self.welcomed = False
+        self.caught_up_at = 0  # where our log ended at the welcome
         self.state = ""
 
     def takes_live(self, first_seq: int) -> bool:
@@ -47,6 +48,10 @@ class Standby:
 
     def has_window(self) -> bool:
         return self.welcomed and self.unacked_bytes < LINK_WINDOW_BYTES
+
+    def has_all(self, written_seq: int) -> bool:
+        """Whether everything that is written is on its way or there: the stream is live."""
+        return self.sent.seq >= written_seq
 
     def note_sent(self, last: Position, size: int, now_ns: int) -> None:
         """A frame that ends at `last` was sent."""

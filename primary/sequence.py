@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..shared.epochs import Epoch, EpochOpened, Mode
+from ..shared.epochs import Epoch, EpochClosed, EpochOpened
 from ..shared.errors import LocalError
+from ..shared.handed import Opening
 from ..shared.limits import CHUNK_BYTES
 from ..shared.log import LogState
+from ..shared.operations import Receipt
 from ..shared.wire import GENESIS, Kind, Position, encode_record, pack_name
 from .intake import Fresh
 
@@ -98,18 +100,45 @@ class Sequencer:
         """A record that only carries the time, so that timers run on a quiet log."""
         return self._control(Kind.TICK, self._log.chain.epoch, b"\x80", now_ns, wall_ns)
 
-    def open_epoch(
-        self, number: int, mode: Mode, operator: str, reason: str, now_ns: int, wall_ns: int
-    ) -> Sequenced:
-        """The record that opens epoch `number`. The caller has had it promised by the peer."""
-        if number <= self._log.history.number:
-            raise LocalError(f"epoch {number} after epoch {self._log.history.number}")
-        seq = self._log.last_seq + 1
-        opened = EpochOpened(number, self._leader, mode, seq, operator, reason)
+    def open_epoch(self, opening: Opening, now_ns: int, wall_ns: int) -> Sequenced:
+        """The record that opens an epoch. Its number was promised by the peer, or taken alone by an
+        operator's decision."""
+        log, number = self._log, opening.number
+        if number <= log.history.number:
+            raise LocalError(f"epoch {number} after epoch {log.history.number}")
+        seq = log.last_seq + 1
+        opened = EpochOpened(
+            number,
+            self._leader,
+            opening.mode,
+            seq,
+            opening.operator,
+            opening.reason,
+            opening.operation,
+            opening.accepted_loss,
+        )
         record = self._control(
             Kind.EPOCH_OPENED, number, _control_encoder.encode(opened), now_ns, wall_ns
         )
-        self._log.history.open(Epoch(number, self._leader, mode, seq, record.last.hash))
+        log.history.open(
+            Epoch(number, self._leader, opening.mode, seq, record.last.hash, opening.accepted_loss)
+        )
+        log.closed = None
+        return record
+
+    def close_epoch(self, closed: EpochClosed, now_ns: int, wall_ns: int) -> Sequenced:
+        """The last record of the epoch: nothing may follow it but an opening."""
+        record = self._control(
+            Kind.EPOCH_CLOSED, closed.number, _control_encoder.encode(closed), now_ns, wall_ns
+        )
+        self._log.closed = closed
+        return record
+
+    def operation(self, receipt: Receipt, now_ns: int, wall_ns: int) -> Sequenced:
+        """The record of what came of an operation."""
+        payload = _control_encoder.encode(receipt)
+        record = self._control(Kind.OPERATION, self._log.chain.epoch, payload, now_ns, wall_ns)
+        self._log.take_receipt(receipt)
         return record
 
     def _control(

@@ -5,39 +5,22 @@ The link is drained before the intake: an ack releases what others wait for, a s
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import zmq
 
 from ..shared.clock import now_ns, wall_ns
-from ..shared.effects import (
-    Append,
-    Dial,
-    Effect,
-    Halt,
-    HangUp,
-    Note,
-    Publish,
-    Reply,
-    SaveMemory,
-    SendLink,
-    SendTail,
-    StreamLink,
-    Sync,
-)
-from ..shared.errors import LocalError, RemoteError, UserError
+from ..shared.effects import Append, Become, Effect, MarkQuarantine, Publish, SendLink, StreamLink
+from ..shared.errors import RemoteError
 from ..shared.events import FromProducer, Room, Synced
-from ..shared.limits import FEED_HWM_FRAMES, INTAKE_PER_TURN, MAX_SUBSCRIPTION_BYTES
+from ..shared.handed import Handed
+from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import Codec, LinkFromSecondary, LinkHello, LinkRecords
-from ..shared.nodeio import NodeIO, one_frame
-from ..shared.roles import NodeState
-from ..shared.sockets import bind, make_socket
+from ..shared.nodeio import NodeIO
+from ..shared.panel import one_frame
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from ..shared.wire import last_position
 from .core import PrimaryCore
-from .events import Event, FromStandby, PeerSeen, Streamed
-from .probe import PeerProbe
+from .events import Event, FromStandby, Streamed
 from .status import primary_status
 
 _from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
@@ -46,46 +29,57 @@ _from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
 class PrimaryShell:
     """Runs a `PrimaryCore` on real sockets and a real journal."""
 
-    def __init__(self, io: NodeIO, memory: NodeMemory) -> None:
-        """Binds link and feed. Raises UserError for a bad endpoint."""
+    def __init__(self, io: NodeIO, memory: NodeMemory, handed: Handed) -> None:
         self._io = io
-        node = io.config.node(io.name)
-        # The link's queue is bounded in bytes by the core's window; a bound in frames as well would
-        # make a ROUTER drop records silently under a load of small ones.
-        self._link = io.bound(zmq.ROUTER, "link", node.link, hwm=0)
-        self._feed = make_socket(
-            io.context, zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES, hwm=FEED_HWM_FRAMES
-        )
-        bind(self._feed, f"nodes.{io.name}.feed", node.feed)
         # The time of the turn, read once: after the poll, so that it is that of what arrived.
         self._now_ns, self._wall_ns = now_ns(), wall_ns()
-        self._core = PrimaryCore(io.config, io.name, memory, io.journal.state, self._now_ns)
-        self._probe = PeerProbe(io)
+        self._core = PrimaryCore(io.config, io.name, memory, io.journal.state, handed, self._now_ns)
 
-    def run(self) -> None:
-        """Serves until a signal. Raises LocalError or UserError if the node cannot go on."""
+    def run(self) -> Become | None:
+        """Serves until a signal, or until the node changes its role.
+
+        Raises LocalError or UserError if the node cannot go on.
+        """
         io, core = self._io, self._core
         self._take_journal()
+        self._take(io.quarantined())
+        at_once = True
         while not io.stopping:
-            ready = io.poll(at_once=core.wants_turn())
+            ready = io.poll(at_once=at_once)
             self._now_ns, self._wall_ns = now_ns(), wall_ns()
             if io.journal.wakeup_fd in ready:
                 self._take_journal()
-            if self._link in ready:
+            if io.link in ready:
                 self._receive_link()
             if io.intake in ready:
                 for sender, request in io.requests():
                     self._take(FromProducer(sender, request))
                     if core.turn_is_full():
                         break
-            if core.reign.holder.state is NodeState.RESUMING:
-                peer = self._probe.ask(self._now_ns)
-                if peer is not None:
-                    self._take(PeerSeen(peer.role, peer.epoch))
+            for event in io.commands(ready, self._status):
+                self._take(event)
             for effect in core.end_turn(self._now_ns, self._wall_ns):
+                if isinstance(effect, Become):
+                    return effect
                 self._perform(effect)
             released_seq = core.reign.gate.released_seq
             io.serve(ready, released_seq, core.prunable_seq, self._now_ns, self._status)
+            at_once = core.wants_turn()
+        return None
+
+    def hand_over(self) -> Handed:
+        """What the core of the next role goes on with."""
+        core = self._core
+        reign = core.reign
+        return Handed(
+            reign.holder,
+            reign.desk,
+            reign.counters,
+            reign.gate.released_seq,
+            reign.synced_seq,
+            core.session,
+            core.sessions,
+        )
 
     def _status(self) -> NodeStatus:
         return primary_status(self._core, self._io.process_status(), self._now_ns, self._wall_ns)
@@ -99,16 +93,16 @@ class PrimaryShell:
         self._take(Room(journal.room_bytes))
 
     def _receive_link(self) -> None:
-        journal = self._io.journal
-        for sender, *frames in self._io.waiter.drain(self._link, INTAKE_PER_TURN):
+        io = self._io
+        for sender, *frames in io.waiter.drain(io.link, INTAKE_PER_TURN):
             try:
                 message = _from_secondary.decode(one_frame(frames))
             except RemoteError as error:
-                self._io.refuse("link", self._link, sender, error)
+                io.refuse("link", io.link, sender, error)
                 continue
             if isinstance(message, LinkHello):
-                own_hash = journal.hash_at(message.last.seq)
-                self._take(FromStandby(sender, message, own_hash, journal.first_seq))
+                own_hash = io.journal.hash_at(message.last.seq)
+                self._take(FromStandby(sender, message, own_hash, io.journal.first_seq))
             else:
                 self._take(FromStandby(sender, message))
 
@@ -116,44 +110,27 @@ class PrimaryShell:
         io = self._io
         match effect:
             case SendLink(to, message):
-                io.send(self._link, to, message)
-            case Append(records, last_seq, durable):
-                io.journal.append(records, last_seq)
-                if durable:
-                    io.journal.sync()
-                self._take(Room(io.journal.room_bytes))
-                if io.journal.checkpoint_due:
-                    io.journal.checkpoint(self._core.reign.log)
-            case Reply(to, message):
-                io.send(io.intake, to, message)
+                io.send(io.link, to, message)
             case Publish(frame):
-                self._feed.send(frame, zmq.NOBLOCK)
+                io.feed.send(frame, zmq.NOBLOCK)
             case StreamLink(to, session, after_seq, max_bytes):
                 self._stream(to, session, after_seq, max_bytes)
-            case Sync(wait):
-                io.journal.sync() if wait else io.journal.request_sync()
-            case SaveMemory(memory):
-                io.data.save(memory)
-            case Note(text):
-                io.note(text)
-            case Halt(text):
-                raise UserError(text)
-            case Dial() | HangUp() | SendTail():
-                raise LocalError(f"a primary does not perform {effect}")
+            case MarkQuarantine():
+                io.perform(effect, self._core.reign.log, self._now_ns)
+                self._take(io.quarantined())
+            case Append():
+                io.perform(effect, self._core.reign.log, self._now_ns)
+                self._take(Room(io.journal.room_bytes))
             case _:
-                assert_never(effect)
+                io.perform(effect, self._core.reign.log, self._now_ns)
 
     def _stream(self, to: bytes, session: int, after_seq: int, max_bytes: int) -> None:
         reign = self._core.reign
         records = self._io.journal.read(after_seq + 1, max_bytes, reign.written_seq)
         if records:
             message = LinkRecords(session, reign.gate.released_seq, memoryview(records))
-            self._io.send(self._link, to, message)
+            self._io.send(self._io.link, to, message)
             self._take(Streamed(session, last_position(records), len(records)))
 
     def close(self) -> None:
-        """Closes the sockets of this role."""
-        self._io.waiter.remove(self._link)
-        self._link.close()
-        self._feed.close()
-        self._probe.close()
+        """Nothing is this role's own: the sockets are the node's."""

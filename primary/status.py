@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ..shared.desk import under_way
+from ..shared.log import closed_for
+from ..shared.roles import Role
 from ..shared.telemetry import (
     LinkStatus,
     NodeStatus,
     PendingStatus,
     ProcessStatus,
     ProducerStatus,
+    Unprotected,
     Watermarks,
 )
 from .core import PrimaryCore
@@ -27,7 +31,7 @@ def primary_status(
     return NodeStatus(
         cluster=reign.cluster,
         node=reign.node,
-        role=reign.memory.role.value,
+        role=Role.PRIMARY.value,
         state=reign.holder.state.value,
         why=reign.holder.why,
         state_since_ns=wall_ns - (now_ns - reign.holder.since_ns),
@@ -56,7 +60,25 @@ def primary_status(
         counters=dict(counters.counts),
         refused=dict(counters.refused_by_reason),
         events=process.events,
+        doubt=reign.memory.doubt,
+        fenced=reign.memory.fenced,
+        paused=reign.log.paused,
+        closed_for=closed_for(reign.log),
+        unprotected=_unprotected(core, now_ns, wall_ns),
+        divergence=reign.divergence,
+        operation=under_way(reign.desk),
+        environment=process.environment,
+        approvals=process.approvals,
     )
+
+
+def _unprotected(core: PrimaryCore, now_ns: int, wall_ns: int) -> Unprotected | None:
+    solo = core.reign.solo
+    if solo is None:
+        return None
+    until_ns = wall_ns + solo.until_ns - now_ns if solo.until_ns else 0
+    messages = max(0, core.reign.gate.released_seq - solo.from_seq)
+    return Unprotected(wall_ns - (now_ns - solo.since_ns), messages, until_ns)
 
 
 def _pending(core: PrimaryCore, now_ns: int) -> PendingStatus:

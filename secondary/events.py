@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.events import FromProducer, Room, Synced
+from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
 from ..shared.messages import LinkFromPrimary
 
 
@@ -17,4 +17,4 @@ class FromPrimary(msgspec.Struct, frozen=True, gc=False):
     first_seq: int = 1
 
 
-Event = FromPrimary | FromProducer | Synced | Room
+Event = FromPrimary | FromProducer | FromControl | PeerAnswered | Quarantined | Synced | Room

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import zmq
 
 from ..shared.clock import now_ns, wall_ns
 from ..shared.effects import (
     Append,
+    Become,
     Dial,
     Effect,
-    Halt,
     HangUp,
-    Note,
-    Publish,
-    Reply,
-    SaveMemory,
+    MarkQuarantine,
     SendLink,
     SendTail,
-    StreamLink,
-    Sync,
 )
-from ..shared.errors import LocalError, RemoteError, UserError
+from ..shared.errors import Reason, RemoteError
 from ..shared.events import FromProducer, Room, Synced
+from ..shared.handed import Handed
 from ..shared.limits import INTAKE_PER_TURN
-from ..shared.messages import Codec, LinkFetch, LinkFromPrimary, LinkTail, encode
-from ..shared.nodeio import NodeIO, one_frame
+from ..shared.messages import (
+    Codec,
+    LinkFetch,
+    LinkFromPrimary,
+    LinkFromSecondary,
+    LinkTail,
+    Refused,
+    encode,
+)
+from ..shared.nodeio import NodeIO
+from ..shared.panel import one_frame
+from ..shared.roles import Role
 from ..shared.sockets import Socket, make_socket, receive_dealt
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
@@ -38,41 +42,74 @@ from .status import secondary_status
 REFUSAL_LINGER_MS = 500
 
 _from_primary: Codec[LinkFromPrimary] = Codec(LinkFromPrimary)
+_from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
 
 
 class SecondaryShell:
     """Runs a `SecondaryCore` on real sockets and a real journal."""
 
-    def __init__(self, io: NodeIO, memory: NodeMemory) -> None:
+    def __init__(self, io: NodeIO, memory: NodeMemory, handed: Handed) -> None:
         self._io = io
         self._primary_link = io.config.node(io.config.peer_of(io.name)).link
         self._link: Socket | None = None
-        self._now_ns = now_ns()  # of the turn, read once
-        self._core = SecondaryCore(io.config, io.name, memory, io.journal.state, self._now_ns)
+        self._now_ns, self._wall_ns = now_ns(), wall_ns()  # of the turn, read once
+        self._core = SecondaryCore(
+            io.config, io.name, memory, io.journal.state, handed, self._now_ns
+        )
 
-    def run(self) -> None:
-        """Follows until a signal. Raises LocalError or UserError if the node cannot go on."""
+    def run(self) -> Become | None:
+        """Follows until a signal, or until the node changes its role.
+
+        Raises LocalError or UserError if the node cannot go on.
+        """
         io, core = self._io, self._core
         self._take_journal()
+        self._take(io.quarantined())
+        at_once = True
         while not io.stopping:
-            ready = io.poll(at_once=False)
-            self._now_ns = now_ns()
+            ready = io.poll(at_once=at_once)
+            at_once = False
+            self._now_ns, self._wall_ns = now_ns(), wall_ns()
             if io.journal.wakeup_fd in ready:
                 self._take_journal()
             if self._link is not None and self._link in ready:
                 self._receive_link(self._link)
+            if io.link in ready:
+                self._refuse_dialling()
             if io.intake in ready:
                 for sender, request in io.requests():
                     self._take(FromProducer(sender, request))
-            for effect in core.end_turn(self._now_ns):
+            for event in io.commands(ready, self._status):
+                self._take(event)
+            for effect in core.end_turn(self._now_ns, self._wall_ns):
+                if isinstance(effect, Become):
+                    return effect
                 self._perform(effect)
             io.serve(ready, core.released_seq, core.released_seq, self._now_ns, self._status)
+        return None
+
+    def hand_over(self) -> Handed:
+        """What the core of the next role goes on with."""
+        core = self._core
+        become = core.become
+        leads = become is not None and become.role is Role.PRIMARY
+        opening = core.duties.opening
+        return Handed(
+            core.holder,
+            core.desk,
+            core.counters,
+            core.released_seq,
+            core.synced_seq,
+            core.session,
+            opening=opening,
+            handover=leads and opening is None,
+        )
 
     def _status(self) -> NodeStatus:
-        return secondary_status(self._core, self._io.process_status(), self._now_ns, wall_ns())
+        return secondary_status(self._core, self._io.process_status(), self._now_ns, self._wall_ns)
 
     def _take(self, event: Event) -> None:
-        self._core.handle(event, self._now_ns)
+        self._core.handle(event, self._now_ns, self._wall_ns)
 
     def _take_journal(self) -> None:
         journal = self._io.journal
@@ -98,39 +135,39 @@ class SecondaryShell:
             if self._core.turn_is_full():
                 break
 
+    def _refuse_dialling(self) -> None:
+        """The other node takes this one for the primary."""
+        io = self._io
+        for sender, *frames in io.waiter.drain(io.link, INTAKE_PER_TURN):
+            session = 0
+            error = RemoteError(Reason.NOT_PRIMARY, f"node {io.name} is a secondary too")
+            try:
+                session = _from_secondary.decode(one_frame(frames)).session
+            except RemoteError as malformed:
+                error = malformed
+            io.counters.refused("link", error.reason)
+            io.send(io.link, sender, Refused(error.reason, error.text, session))
+
     def _perform(self, effect: Effect) -> None:
         io = self._io
         match effect:
-            case Append(records, last_seq, durable):
-                io.journal.append(records, last_seq)
-                if durable:
-                    io.journal.sync()
-                self._take(Room(io.journal.room_bytes))
-                if io.journal.checkpoint_due:
-                    io.journal.checkpoint(self._core.log)
             case SendLink(_, message):
                 self._send(encode(message))
-            case Sync(wait):
-                io.journal.sync() if wait else io.journal.request_sync()
             case SendTail(session, after_seq, max_bytes):
                 tail = io.journal.read(after_seq + 1, max_bytes, self._core.log.last_seq)
                 self._send(encode(LinkTail(session, tail)))
-            case SaveMemory(memory):
-                io.data.save(memory)
             case Dial():
                 self._dial()
             case HangUp():
                 self._hang_up()
-            case Reply(to, message):
-                io.send(io.intake, to, message)
-            case Note(text):
-                io.note(text)
-            case Halt(text):
-                raise UserError(text)
-            case Publish() | StreamLink():
-                raise LocalError(f"a secondary does not perform {effect}")
+            case MarkQuarantine():
+                io.perform(effect, self._core.log, self._now_ns)
+                self._take(io.quarantined())
+            case Append():
+                io.perform(effect, self._core.log, self._now_ns)
+                self._take(Room(io.journal.room_bytes))
             case _:
-                assert_never(effect)
+                io.perform(effect, self._core.log, self._now_ns)
 
     def _dial(self) -> None:
         """A new session is a new socket: what the old one still holds can never arrive."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ..shared.desk import under_way
+from ..shared.log import closed_for
+from ..shared.roles import Role
 from ..shared.telemetry import (
     LinkStatus,
     NodeStatus,
@@ -23,7 +26,7 @@ def secondary_status(
     return NodeStatus(
         cluster=core.cluster,
         node=core.node,
-        role=core.memory.role.value,
+        role=Role.SECONDARY.value,
         state=core.holder.state.value,
         why=core.holder.why,
         state_since_ns=wall_ns - (now_ns - core.holder.since_ns),
@@ -57,4 +60,13 @@ def secondary_status(
         counters=dict(counters.counts),
         refused=dict(counters.refused_by_reason),
         events=process.events,
+        promotable=core.is_promotable,
+        doubt=core.memory.doubt,
+        fenced=core.memory.fenced,
+        paused=core.log.paused,
+        closed_for=closed_for(core.log),
+        divergence=core.divergence,
+        operation=under_way(core.desk),
+        environment=process.environment,
+        approvals=process.approvals,
     )

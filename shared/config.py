@@ -32,12 +32,21 @@ class AckLevel(Enum):
     SYNCED = "synced"  # on the disk (fdatasync): survives a power cut
 
 
+class Environment(Enum):
+    """What the pair is for. Drills answer confirmations by themselves on a drill pair only."""
+
+    PRODUCTION = "production"
+    DRILL = "drill"
+
+
 class PairConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[pair]`: what both nodes share."""
+    """`[pair]`: what both nodes share. `approvals`: how many operators an operation takes."""
 
     cluster: UUID
     primary: str
     ack_level: AckLevel = AckLevel.WRITTEN
+    approvals: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+    environment: Environment = Environment.PRODUCTION
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +69,7 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] = 1_000
     sync_interval_ms: Milliseconds = 200
     telemetry_interval_ms: Milliseconds = 250
+    drain_timeout_ms: Milliseconds = 5_000
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

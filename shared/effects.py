@@ -10,8 +10,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from .commands import PeerQuestion
 from .messages import Message
+from .roles import Role
 from .state import NodeMemory
+from .wire import Position
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +97,45 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class AskPeer(msgspec.Struct, frozen=True, gc=False):
+    """Ask the peer on its control socket. Answered by `PeerAnswered` with the same number, or not
+    at all: how long to wait is the core's affair."""
+
+    number: int
+    question: PeerQuestion
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Send an answer to an operator, or to the peer, on the control socket."""
+
+    to: bytes
+    message: Message
+
+
+class Become(msgspec.Struct, frozen=True, gc=False):
+    """The last effect of this core: go on with a core of `role`. First cut the journal after
+    `cut_after`, if that is named, and quarantine what is beyond, because of `why`; with `reseed`
+    set the whole journal aside."""
+
+    role: Role
+    cut_after: Position | None = None
+    reseed: bool = False
+    why: str = ""
+
+
+class MarkQuarantine(msgspec.Struct, frozen=True, gc=False):
+    """A quarantine entry was "resubmitted", or is "discarded": its bytes are then deleted."""
+
+    entry: str
+    state: str
+
+
+class Quit(msgspec.Struct, frozen=True, gc=False):
+    """End the process in good order: an operator asked for it."""
+
+    text: str
+
+
 Effect = (
     Append
     | Sync
@@ -107,5 +149,10 @@ Effect = (
     | HangUp
     | Note
     | Halt
+    | AskPeer
+    | Answer
+    | Become
+    | MarkQuarantine
+    | Quit
 )
 Effects = Sequence[Effect]

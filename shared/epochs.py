@@ -23,7 +23,11 @@ class Mode(Enum):
 
 
 class EpochOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Payload of an epoch-opened record. `first_seq` is the seq of that record itself."""
+    """Payload of an epoch-opened record. `first_seq` is the seq of that record itself.
+
+    `operation` is the id of the operation that opened it, empty if the leader did so by itself.
+    `accepted_loss`: the operator opened it knowing that released messages may be missing before it.
+    """
 
     number: int
     leader: str
@@ -31,6 +35,21 @@ class EpochOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_seq: int
     operator: str
     reason: str
+    operation: str = ""
+    accepted_loss: bool = False
+
+
+class EpochClosed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Payload of an epoch-closed record: the last of its epoch. Its leader surrenders once the
+    successor has acknowledged it; with `handover` the successor takes the lead by itself."""
+
+    number: int
+    leader: str
+    successor: str
+    handover: bool
+    operator: str
+    reason: str
+    operation: str
 
 
 class Epoch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -41,9 +60,27 @@ class Epoch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     mode: Mode
     first_seq: int
     hash: int
+    accepted_loss: bool = False
 
 
 _opened_decoder = msgspec.msgpack.Decoder(EpochOpened)
+_closed_decoder = msgspec.msgpack.Decoder(EpochClosed)
+
+
+def decode_epoch_closed(record: Record) -> EpochClosed:
+    """The payload of an epoch-closed record. Raises RemoteError(MALFORMED) if it is not one."""
+    try:
+        closed = _closed_decoder.decode(record.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteError(
+            Reason.MALFORMED, f"an epoch-closed record that cannot be read: {error}"
+        ) from None
+    if closed.number != record.epoch:
+        raise RemoteError(
+            Reason.MALFORMED,
+            f"a record of epoch {record.epoch} at seq {record.seq} that closes {closed.number}",
+        )
+    return closed
 
 
 def decode_epoch_opened(record: Record) -> EpochOpened:
@@ -91,7 +128,16 @@ class History:
             raise RemoteError(
                 Reason.WRONG_EPOCH, f"epoch {opened.number} opened after epoch {self.number}"
             )
-        self.open(Epoch(opened.number, opened.leader, opened.mode, record.seq, record.hash))
+        self.open(
+            Epoch(
+                opened.number,
+                opened.leader,
+                opened.mode,
+                record.seq,
+                record.hash,
+                opened.accepted_loss,
+            )
+        )
 
 
 class Relation(Enum):
@@ -133,3 +179,34 @@ def compare(
                 return Relation.AHEAD
             return Relation.DIVERGED
     return Relation.DIVERGED
+
+
+def common_seq(
+    ours: Sequence[Epoch], our_last_seq: int, theirs: Sequence[Epoch], their_last_seq: int
+) -> int:
+    """The last seq at which both logs can hold the same record; 0 if they share no epoch.
+
+    Within an epoch, which has one leader, one log is a prefix of the other. So the logs part where
+    the newest epoch that both know ends in one of them. The hashes there have to prove it.
+    """
+    known = set(theirs)
+    for index in range(len(ours) - 1, -1, -1):
+        if ours[index] in known:
+            our_end = ours[index + 1].first_seq - 1 if index + 1 < len(ours) else our_last_seq
+            after = [epoch.first_seq for epoch in theirs if epoch.number > ours[index].number]
+            return min(our_end, min(after) - 1 if after else their_last_seq)
+    return 0
+
+
+def describe(epochs: Sequence[Epoch], after_seq: int, last_seq: int) -> list[str]:
+    """Where the epochs beyond `after_seq` lie, a line each, for an operator."""
+    lines = []
+    for index, epoch in enumerate(epochs):
+        end = epochs[index + 1].first_seq - 1 if index + 1 < len(epochs) else last_seq
+        if end > after_seq:
+            first = max(epoch.first_seq, after_seq + 1)
+            lines.append(
+                f"epoch {epoch.number} ({epoch.mode.value}), led by {epoch.leader}: "
+                f"seq {first} to {end}"
+            )
+    return lines

@@ -70,7 +70,14 @@ class Reason(Enum):
     BEYOND_HEAD = "beyond-head"  # a replay from a seq that is not released yet
     NOT_RETAINED = "not-retained"  # a replay from a seq before the retained log
     DIFFERENT_HISTORY = "different-history"  # the same seq with another hash
+    UNREPLICATED_TAIL = "unreplicated-tail"  # a log that goes on otherwise than the leader's
     UNKNOWN_COMMAND = "unknown-command"  # a command that this node does not know
+    UNKNOWN_TOKEN = "unknown-token"  # a token that was never given here, or is spent or expired
+    UNKNOWN_OPERATION = "unknown-operation"  # this node does not know what became of it
+    WORLD_MOVED = "world-moved"  # the pair is not in the state any more that the token is bound to
+    GUARD = "guard"  # a guard of the operation fails; the text says which and what would pass
+    NOT_CONFIRMED = "not-confirmed"  # confirmation, attestation or approval is missing or differs
+    UNDER_WAY = "under-way"  # another operation has not ended yet
     TOO_MANY = "too-many"  # a table of sessions or producers is at its bound
 
 

@@ -57,6 +57,26 @@ INDEX_EVERY_BYTES: Final = 16 * KIB
 # Epoch entries that travel in a hello. Older history is compared by hash alone.
 MAX_EPOCHS_IN_HELLO: Final = 1024
 
+# Receipts that a node keeps until it sees them in the log: one operation at a time, so few.
+MAX_RECEIPTS: Final = 16
+
+# Ids of the newest operations that a log state remembers, so that a receipt is logged once.
+MAX_OPERATIONS_KNOWN: Final = 64
+
+# Preflights whose tokens a node remembers; the oldest gives way.
+MAX_TOKENS: Final = 64
+
+# Operators who approve one token, and checks of one receipt: a receipt is a record, and records are
+# bounded.
+MAX_APPROVERS: Final = 4
+MAX_CHECKS: Final = 16
+
+# How long a token can be used: long enough to read a preflight, too short to come back to it.
+TOKEN_SECONDS: Final = 30
+
+# Operations whose outcome a running node can still tell.
+MAX_OUTCOMES: Final = 64
+
 # Frames that the feed queues for one subscriber before it drops for it: a subscriber that stopped
 # reading costs the primary this many frames, and has to replay what it missed.
 FEED_HWM_FRAMES: Final = 1_000

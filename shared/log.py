@@ -6,10 +6,14 @@ consumer, recovery and `interlock log verify`.
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 
-from .epochs import Epoch, History
+from .epochs import Epoch, EpochClosed, History, decode_epoch_closed
 from .errors import LocalError, Reason, RemoteError
+from .limits import MAX_OPERATIONS_KNOWN
+from .operations import Operation, Receipt, Result, decode_receipt
 from .producers import ProducerTable, Run
 from .wire import GENESIS, Kind, Position, Record
 
@@ -73,6 +77,9 @@ class LogDump(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     time_ns: int
     epochs: list[Epoch]
     producers: dict[str, tuple[int, list[Run]]]
+    closed: EpochClosed | None = None
+    paused: str = ""
+    operations: list[str] = []
 
 
 class LogState:
@@ -82,6 +89,9 @@ class LogState:
         self.chain = Chain()
         self.history = History()
         self.producers = ProducerTable()
+        self.closed: EpochClosed | None = None  # the closing of the newest epoch, if it is closed
+        self.paused = ""  # why no submissions are taken; empty: they are
+        self.operations: deque[str] = deque(maxlen=MAX_OPERATIONS_KNOWN)  # ids, oldest first
 
     @property
     def position(self) -> Position:
@@ -98,6 +108,11 @@ class LogState:
         not continue its producer's count; the state is then unchanged.
         """
         self.chain.check(record)
+        if self.closed is not None and record.kind is not Kind.EPOCH_OPENED:
+            raise RemoteError(
+                Reason.WRONG_EPOCH,
+                f"seq {record.seq} in epoch {record.epoch}, which was closed before it",
+            )
         if record.kind is Kind.DATA:
             try:
                 self.producers.append(
@@ -107,7 +122,22 @@ class LogState:
                 raise RemoteError(Reason.GAP, f"the record at seq {record.seq}: {error}") from None
         elif record.kind is Kind.EPOCH_OPENED:
             self.history.apply(record)
+            self.closed = None
+        elif record.kind is Kind.EPOCH_CLOSED:
+            self.closed = decode_epoch_closed(record)
+        elif record.kind is Kind.OPERATION:
+            self.take_receipt(decode_receipt(record))
         self.chain.advance(record)
+
+    def take_receipt(self, receipt: Receipt) -> None:
+        """What an operation record changes: whether the pair takes submissions."""
+        self.operations.append(receipt.id)
+        if receipt.result is Result.DONE:
+            operation = receipt.request.operation
+            if operation is Operation.PAUSE:
+                self.paused = f"paused by {receipt.operator}: {receipt.reason}"
+            elif operation is Operation.RESUME:
+                self.paused = ""
 
     def dump(self) -> LogDump:
         return LogDump(
@@ -116,6 +146,9 @@ class LogState:
             self.chain.time_ns,
             list(self.history.epochs),
             self.producers.dump(),
+            self.closed,
+            self.paused,
+            list(self.operations),
         )
 
     @classmethod
@@ -124,4 +157,12 @@ class LogState:
         state.chain = Chain(dump.position, dump.epoch, dump.time_ns)
         state.history = History(dump.epochs)
         state.producers = ProducerTable.load(dump.producers)
+        state.closed = dump.closed
+        state.paused = dump.paused
+        state.operations.extend(dump.operations)
         return state
+
+
+def closed_for(log: LogState) -> str:
+    """The node to which the newest epoch was handed over; empty if it was not."""
+    return log.closed.successor if log.closed and log.closed.handover else ""

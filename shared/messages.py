@@ -19,14 +19,15 @@ from .errors import Reason, RemoteError
 from .limits import (
     MAX_EPOCHS_IN_HELLO,
     MAX_PRODUCER_RECORDS,
+    MAX_RECEIPTS,
     MAX_RECORD_MESSAGES,
     MAX_TEXT_CHARS,
 )
+from .operations import Receipt
 from .producers import Run
-from .telemetry import NodeStatus
 from .wire import Position
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 U64 = Annotated[
     int, msgspec.Meta(ge=0)
@@ -181,15 +182,31 @@ class LinkPromised(Message, frozen=True, tag="link-promised"):
 
 class LinkWelcome(Message, frozen=True, tag="link-welcome"):
     """The stream of `epoch` begins after `common`. The standby is in sync once it holds `target`,
-    which it stores durably first."""
+    which it stores durably first; None: the primary is in solo, and no target can be named."""
 
     session: U64
     node: Name
     incarnation: U64
     epoch: U32
     common: Position
-    target: Position
+    target: Position | None
     ack_level: Name
+
+
+class LinkEngage(Message, frozen=True, tag="link-engage"):
+    """The primary has opened gated epoch `epoch` within the session: acks are of it from now on,
+    and the standby is in sync once it holds `target`, the record that opened it."""
+
+    session: U64
+    epoch: U32
+    target: Position
+
+
+class LinkReceipts(Message, frozen=True, tag="link-receipts"):
+    """Receipts of what the standby was asked to do, for the log."""
+
+    session: U64
+    receipts: Annotated[list[Receipt], msgspec.Meta(max_length=MAX_RECEIPTS)]
 
 
 class LinkRecords(Message, frozen=True, tag="link-records", gc=False):
@@ -274,27 +291,15 @@ class ReplayRefused(Message, frozen=True, tag="replay-refused"):
     released_seq: U64
 
 
-# Control: commands and their answers ----------------------------------------------------------
-
-
-class GetStatus(Message, frozen=True, tag="get-status"):
-    """Asks for the node's status."""
-
-    version: int
-
-
-class Status(Message, frozen=True, tag="status"):
-    """A node's status, as it also goes out on telemetry."""
-
-    status: NodeStatus
-
-
 IntakeRequest = ProducerHello | Submit | ProducerPing | ProducerBye
 IntakeReply = ProducerWelcome | Confirmed | Refused | ProducerPong
-LinkFromSecondary = LinkHello | LinkAck | LinkBeat | LinkPromised | LinkTail | Refused
-LinkFromPrimary = LinkRecords | LinkBeat | LinkWelcome | LinkPromise | LinkFetch | Refused
+LinkFromSecondary = (
+    LinkHello | LinkAck | LinkBeat | LinkPromised | LinkTail | LinkReceipts | Refused
+)
+LinkFromPrimary = (
+    LinkRecords | LinkBeat | LinkWelcome | LinkEngage | LinkPromise | LinkFetch | Refused
+)
 ReplayReply = ReplayChunk | ReplayRefused
-ControlReply = Status | Refused
 
 _encoder: Final = msgspec.msgpack.Encoder()
 

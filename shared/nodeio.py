@@ -1,4 +1,4 @@
-"""What the shells of both roles need around their core: sockets, journal, signals, events, status.
+"""What the shells of both roles need around their core: the panel, the other sockets, the journal.
 
 Decides nothing about the protocol. The data path is one thread with one poller; fsync has a helper
 thread inside the journal.
@@ -7,107 +7,92 @@ thread inside the journal.
 from __future__ import annotations
 
 import gc
-import logging
-import os
-import signal
-import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from types import FrameType
 from typing import Any
 
 import zmq
 
-from .config import Config
-from .errors import Reason, RemoteError
-from .journal import Journal
-from .limits import INTAKE_PER_TURN, MAX_SMALL_FRAME_BYTES, MAX_SUBSCRIPTION_BYTES
-from .messages import (
-    PROTOCOL_VERSION,
-    Codec,
-    ControlReply,
-    GetStatus,
-    IntakeRequest,
-    Message,
-    Refused,
-    Status,
-    encode,
-)
+from .answering import Answering
+from .commands import Command
+from .effects import Append, Become, Effect, Reply, Sync
+from .errors import RemoteError
+from .events import FromControl, PeerAnswered, Quarantined
+from .journal import Journal, cut_after, set_aside
+from .limits import FEED_HWM_FRAMES, INTAKE_PER_TURN, MAX_SUBSCRIPTION_BYTES
+from .log import LogState
+from .messages import Codec, IntakeRequest
+from .panel import Panel, one_frame
 from .replay import ReplayServer
-from .sockets import Socket, bind, make_socket, send_to
-from .state import DataDir
-from .telemetry import Counters, JournalStatus, NodeStatus, ProcessStatus
-from .waiter import Waiter
+from .sockets import bind, make_socket
+from .telemetry import JournalStatus, NodeStatus, ProcessStatus
 
 MS = 1_000_000
-EVENTS_KEPT = 50
 LOOK_EVERY_NS = 5 * MS
 COLLECT_EVERY_NS = 1_000 * MS
 
-log = logging.getLogger("interlock")
 intake_requests: Codec[IntakeRequest] = Codec(IntakeRequest)
-_commands: Codec[GetStatus] = Codec(GetStatus)
 
 
 class NodeIO:
-    """The I/O of one node process."""
+    """The I/O of one node process that serves. The panel is the caller's, and stays open."""
 
-    def __init__(self, config: Config, name: str, data: DataDir, journal: Journal) -> None:
+    def __init__(self, panel: Panel, journal: Journal) -> None:
         """Binds the sockets that a node has in either role. Raises UserError for a bad endpoint."""
-        self.config = config
-        self.name = name
-        self.data = data
+        self.panel = panel
         self.journal = journal
-        self.counters = Counters()
-        self.started_ns = time.time_ns()
-        self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
-        self.stopping = False
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.waiter = Waiter()
+        self.config, self.name, self.data = panel.config, panel.name, panel.data
+        self.context, self.waiter, self.counters = panel.context, panel.waiter, panel.counters
+        self.poll, self.note = panel.poll, panel.note
+        self.send, self.refuse = panel.send, panel.refuse
+        config, name = panel.config, panel.name
         node = config.node(name)
-        self.intake = self.bound(zmq.ROUTER, "intake", node.intake)
-        self.control = self.bound(
-            zmq.ROUTER, "control", node.control, max_bytes=MAX_SMALL_FRAME_BYTES
+        self.intake = panel.bound(zmq.ROUTER, "intake", node.intake)
+        # In either role, so that a change of roles binds nothing and who dials is heard at once.
+        # The link's queue is bounded in bytes by the core's window; a bound in frames as well would
+        # make a ROUTER drop records silently under a load of small ones.
+        self.link = panel.bound(zmq.ROUTER, "link", node.link, hwm=0)
+        self.feed = make_socket(
+            self.context, zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES, hwm=FEED_HWM_FRAMES
         )
-        self.telemetry: Socket = make_socket(
-            self.context, zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES
-        )
-        bind(self.telemetry, f"nodes.{name}.telemetry", node.telemetry)
+        bind(self.feed, f"nodes.{name}.feed", node.feed)
         self.replay = ReplayServer(
             self.context, f"nodes.{name}.replay", node.replay, config.cluster, name, journal
         )
         self.waiter.add(self.replay.socket)
         self.waiter.add(journal.wakeup_fd)
-        self._signalled = _catch_signals(self._stop)
-        self._signalled_fd = self._signalled.fileno()
-        self.waiter.add(self._signalled_fd)
+        self.answering = Answering(config, name, journal, panel.quarantine)
         # What is not on the path of a message, and is looked at only when it is time or ready.
-        self._cold = {self.control, self.replay.socket, self._signalled_fd}
-        self._look_ns = 0
-        self._telemetry_ns = self._prepare_ns = self._collect_ns = 0
-        self._poll_ms = max(1, min(config.timing.heartbeat_ms // 4, 25))
+        self._cold = {self.replay.socket, panel.signalled_fd}
+        self._look_ns = self._prepare_ns = self._collect_ns = 0
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in mid-turn would show as a latency spike; see `housekeeping`
 
-    def bound(self, kind: int, role: str, endpoint: str, **options: int) -> Socket:
-        """A new socket of this node, bound and polled."""
-        made = make_socket(self.context, kind, **options)
-        bind(made, f"nodes.{self.name}.{role}", endpoint)
-        self.waiter.add(made)
-        return made
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
+    @property
+    def stopping(self) -> bool:
+        """Whether the process has been asked to end."""
+        return self.panel.stopping
 
     # The turn ---------------------------------------------------------------------------------
 
-    def poll(self, *, at_once: bool) -> set[Any]:
-        """Waits for something to do, not at all if `at_once`, and no longer than a timer."""
-        return self.waiter.wait(0 if at_once else self._poll_ms)
+    def commands(
+        self, ready: set[Any], status: Callable[[], NodeStatus]
+    ) -> Iterator[FromControl | PeerAnswered]:
+        """What came on control that a core has to decide about, and what the peer has answered.
+        Questions are answered here."""
+        for number, answer in self.panel.peer.answers(ready):
+            yield self.answering.completed(number, answer)
+        for sender, request in self.panel.requests(ready):
+            try:
+                reply = self.answering.reply(request, status)
+            except RemoteError as error:
+                self.refuse("control", self.panel.control, sender, error)
+                continue
+            if isinstance(reply, Command):
+                yield FromControl(sender, reply)
+            else:
+                self.send(self.panel.control, sender, reply)
 
     def requests(self) -> Iterator[tuple[bytes, IntakeRequest]]:
         """The requests that wait on the intake, bounded per turn; what is none is refused here.
@@ -122,18 +107,42 @@ class NodeIO:
             else:
                 yield sender, request
 
-    def refuse(self, role: str, to: Socket, sender: bytes, error: RemoteError) -> None:
-        """Counts and tells the sender that its message was none."""
-        self.counters.refused(role, error.reason)
-        self.send(to, sender, Refused(error.reason, error.text))
+    def perform(self, effect: Effect, log: LogState, now_ns: int) -> None:
+        """The effects that both roles ask for. Raises LocalError for any other."""
+        match effect:
+            case Append(records, last_seq, durable):
+                self.journal.append(records, last_seq)
+                if durable:
+                    self.journal.sync()
+                if self.journal.checkpoint_due:
+                    self.journal.checkpoint(log)
+            case Reply(to, message):
+                self.send(self.intake, to, message)
+            case Sync(wait):
+                self.journal.sync() if wait else self.journal.request_sync()
+            case _:
+                self.panel.perform(effect, now_ns)
 
-    def send(self, to: Socket, sender: bytes, message: Message) -> None:
-        """Sends to one peer of a ROUTER, dropping it if the peer is gone or does not read."""
-        try:
-            send_to(to, sender, encode(message))
-            self.waiter.touch(to)
-        except (zmq.Again, zmq.ZMQError):
-            self.counters.count("replies-dropped")
+    def quarantined(self) -> Quarantined:
+        """What the quarantine holds, for the core."""
+        return Quarantined({entry.name: entry.state for entry in self.panel.quarantine.entries()})
+
+    def cut(self, become: Become) -> str:
+        """Cuts the journal, or sets it aside, before the node goes on in another role; the name of
+        the quarantine entry, empty if nothing was cut. The journal is a new one afterwards."""
+        self.waiter.remove(self.journal.wakeup_fd)
+        self.journal.close()
+        size, path = self.config.limits.segment_bytes, self.data.path
+        if become.reseed:
+            entry = set_aside(path, become.why, time.time_ns()) or ""
+        else:
+            assert become.cut_after is not None
+            kept = cut_after(path, size, become.cut_after, become.why, time.time_ns())
+            entry = kept.name if kept else ""
+        self.journal = Journal.open(path, size)
+        self.waiter.add(self.journal.wakeup_fd)
+        self.replay.journal = self.answering.journal = self.journal
+        return entry
 
     def serve(
         self,
@@ -143,7 +152,7 @@ class NodeIO:
         now_ns: int,
         status: Callable[[], NodeStatus],
     ) -> None:
-        """Replay, control, telemetry and housekeeping: what both roles do alike in each turn.
+        """Replay, telemetry and housekeeping: what both roles do alike in each turn.
 
         Up to `prunable_seq` nobody in the pair needs this journal any more.
         """
@@ -152,29 +161,8 @@ class NodeIO:
         self._look_ns = now_ns + LOOK_EVERY_NS
         if self.replay.socket in ready:
             self.replay.serve(self.waiter, released_seq, self.counters)
-        if self.control in ready:
-            self._serve_control(status)
-        if self._signalled_fd in ready:
-            self._signalled.recv(64)
-        if now_ns - self._telemetry_ns >= self.config.timing.telemetry_interval_ms * MS:
-            self._telemetry_ns = now_ns
-            self.telemetry.send(encode(Status(status())), zmq.NOBLOCK)
+        self.panel.tend(ready, now_ns, status)
         self._housekeeping(now_ns, prunable_seq, idle=not ready)
-
-    def _serve_control(self, status: Callable[[], NodeStatus]) -> None:
-        for sender, *frames in self.waiter.drain(self.control, INTAKE_PER_TURN):
-            try:
-                command = _commands.decode(one_frame(frames))
-                if command.version != PROTOCOL_VERSION:
-                    raise RemoteError(
-                        Reason.WRONG_VERSION,
-                        f"protocol version {command.version}; this node speaks {PROTOCOL_VERSION}",
-                    )
-                reply: ControlReply = Status(status())
-            except RemoteError as error:
-                self.refuse("control", self.control, sender, error)
-            else:
-                self.send(self.control, sender, reply)
 
     def _housekeeping(self, now_ns: int, prunable_seq: int, *, idle: bool) -> None:
         if now_ns - self._prepare_ns >= 1_000 * MS:
@@ -186,19 +174,10 @@ class NodeIO:
             self._collect_ns = now_ns
             gc.collect(1)
 
-    def note(self, text: str) -> None:
-        """An event for the log and for the status."""
-        stamp = time.strftime("%H:%M:%S", time.gmtime())
-        self.events.append(f"{stamp}Z {text}")
-        log.info("%s: %s", self.name, text)
-
     def process_status(self) -> ProcessStatus:
         """The part of the node's status that no core knows."""
         journal = self.journal
-        return ProcessStatus(
-            self.started_ns,
-            os.getpid(),
-            _package_version(),
+        return self.panel.process_status(
             JournalStatus(
                 str(self.data.path),
                 journal.first_seq,
@@ -206,43 +185,9 @@ class NodeIO:
                 self.config.limits.segment_bytes,
                 journal.room_bytes,
                 journal.disk_free_bytes(),
-            ),
-            self.counters,
-            list(self.events),
+            )
         )
 
     def close(self) -> None:
-        """Ends the sockets, then the journal (synced), then the lock on the directory."""
-        self.context.destroy(linger=0)
+        """Ends the journal, synced."""
         self.journal.close()
-        self.data.close()
-
-
-def one_frame(frames: list[bytes]) -> bytes:
-    """The only frame of a message. Raises RemoteError(MALFORMED) if there is not just one."""
-    if len(frames) != 1:
-        raise RemoteError(Reason.MALFORMED, f"a message of {len(frames)} frames; expected one")
-    return frames[0]
-
-
-def _catch_signals(stop: Callable[[int, FrameType | None], None]) -> socket.socket:
-    """SIGTERM and SIGINT end the loop; the returned socket becomes readable so that it wakes."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    _kept.append(theirs)
-    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return ours
-
-
-@cache
-def _package_version() -> str:
-    try:
-        return version("interlock")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
-
-
-_kept: list[socket.socket] = []  # the writing end must outlive the call

@@ -49,7 +49,7 @@ class ReplayServer:
         bind(self.socket, key, endpoint)
         self._cluster = cluster
         self._node = node
-        self._journal = journal
+        self.journal = journal
 
     def serve(self, waiter: Waiter, released_seq: int, counters: Counters) -> None:
         """Answers what waits, up to the bound of a turn."""
@@ -65,7 +65,7 @@ class ReplayServer:
             except RemoteError as error:
                 counters.refused("replay", error.reason)
                 reply = ReplayRefused(
-                    request_id, error.reason, error.text, self._journal.first_seq, released_seq
+                    request_id, error.reason, error.text, self.journal.first_seq, released_seq
                 )
             try:
                 self.socket.send_multipart([sender, encode(reply)], zmq.NOBLOCK, copy=False)
@@ -82,7 +82,7 @@ class ReplayServer:
             raise RemoteError(
                 Reason.WRONG_CLUSTER, f"this is cluster {self._cluster}, not {request.cluster}"
             )
-        first_seq = self._journal.first_seq
+        first_seq = self.journal.first_seq
         if request.from_seq < first_seq:
             raise RemoteError(
                 Reason.NOT_RETAINED,
@@ -97,7 +97,7 @@ class ReplayServer:
         records = b""
         if request.from_seq <= released_seq:
             size = min(request.max_bytes, CHUNK_BYTES)
-            records = self._journal.read(request.from_seq, size, released_seq)
+            records = self.journal.read(request.from_seq, size, released_seq)
         return ReplayChunk(
             request.request,
             self._cluster,

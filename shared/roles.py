@@ -21,7 +21,7 @@ class NodeState(Enum):
     RESUMING = "RESUMING"  # a primary without an open epoch; left when its peer has promised one
     CATCHING_UP = "CATCHING_UP"  # a standby that lacks its target; left when it holds it
     IN_SYNC = "IN_SYNC"  # a standby that holds its target and follows; left when the link breaks
-    ORPHANED = "ORPHANED"  # a standby without its primary; left when a session stands again
+    ORPHANED = "ORPHANED"  # a standby without its primary; left by a session, or by promotion
     GATED = (
         "GATED"  # a primary whose standby follows: releases what it acks; left when the link breaks
     )
@@ -32,9 +32,7 @@ class NodeState(Enum):
     DRAINING = (
         "DRAINING"  # a primary that closes its epoch: takes nothing new; left when all is acked
     )
-    FENCED = (
-        "FENCED"  # a former primary that met a higher epoch: releases nothing; an operator's turn
-    )
+    FENCED = "FENCED"  # has met a higher epoch, or gave way: follows nobody until reinstated
     DIVERGED = "DIVERGED"  # both nodes hold different records of one seq; an operator's turn
     FAILED = "FAILED"  # cannot go on by itself (disk, damage); left by a repair and a restart
 
@@ -42,17 +40,17 @@ class NodeState(Enum):
 S = NodeState
 
 TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
-    S.STARTING: frozenset({S.RESUMING, S.ORPHANED, S.FAILED}),
-    S.RESUMING: frozenset({S.GATED, S.SOLO, S.FENCED, S.DIVERGED, S.FAILED}),
-    S.ORPHANED: frozenset({S.CATCHING_UP, S.IN_SYNC, S.RESUMING, S.DIVERGED, S.FAILED}),
-    S.CATCHING_UP: frozenset({S.IN_SYNC, S.ORPHANED, S.DIVERGED, S.FAILED}),
-    S.IN_SYNC: frozenset({S.CATCHING_UP, S.ORPHANED, S.RESUMING, S.DIVERGED, S.FAILED}),
-    S.GATED: frozenset({S.STALLED, S.DRAINING, S.FENCED, S.DIVERGED, S.FAILED}),
-    S.STALLED: frozenset({S.GATED, S.SOLO, S.DRAINING, S.FENCED, S.DIVERGED, S.FAILED}),
-    S.SOLO: frozenset({S.GATED, S.STALLED, S.DRAINING, S.FENCED, S.DIVERGED, S.FAILED}),
-    S.DRAINING: frozenset({S.STALLED, S.ORPHANED, S.FENCED, S.FAILED}),
-    S.FENCED: frozenset({S.ORPHANED, S.DIVERGED, S.FAILED}),
-    S.DIVERGED: frozenset({S.ORPHANED, S.FAILED}),
+    S.STARTING: frozenset({S.RESUMING, S.ORPHANED, S.FENCED, S.FAILED}),
+    S.RESUMING: frozenset({S.GATED, S.STALLED, S.SOLO, S.ORPHANED, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.ORPHANED: frozenset({S.CATCHING_UP, S.IN_SYNC, S.RESUMING, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.CATCHING_UP: frozenset({S.IN_SYNC, S.ORPHANED, S.RESUMING, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.IN_SYNC: frozenset({S.CATCHING_UP, S.ORPHANED, S.RESUMING, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.GATED: frozenset({S.STALLED, S.DRAINING, S.ORPHANED, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.STALLED: frozenset({S.GATED, S.SOLO, S.DRAINING, S.ORPHANED, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.SOLO: frozenset({S.GATED, S.STALLED, S.ORPHANED, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.DRAINING: frozenset({S.GATED, S.STALLED, S.SOLO, S.ORPHANED, S.FENCED, S.DIVERGED, S.FAILED}),
+    S.FENCED: frozenset({S.ORPHANED, S.RESUMING, S.DIVERGED, S.FAILED}),
+    S.DIVERGED: frozenset({S.ORPHANED, S.RESUMING, S.FENCED, S.FAILED}),
     S.FAILED: frozenset(),
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import LocalError, UserError
+from .operations import Receipt
 from .roles import Role
 from .wire import Position
 
@@ -22,8 +23,13 @@ LOCK_FILE = "lock"
 class NodeMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`node.json`: identity, role, boots so far, and the promises that bind this node.
 
-    `promised_epoch`: no epoch below it is served any more. `target`: the position that this node
-    must hold before it could be promoted; None: not promotable, whatever it holds.
+    `promised_epoch`: the highest number that this node has promised, asked for or used; no epoch
+    below it is served any more. `target`: the position that this node must hold before it could be
+    promoted; None: not promotable, whatever it holds, and `doubt` says why. `fenced`: why this node
+    follows nobody until it is reinstated; empty: it is not fenced. `boot`: the machine's boot
+    during which this was saved, and `stopped`: where the log ended when the node was stopped in
+    good order; together they tell a start that may have lost written bytes. `receipts`: what this
+    node was asked to do and has not seen in the log yet.
     """
 
     cluster: str
@@ -32,6 +38,11 @@ class NodeMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     incarnation: int = 0
     promised_epoch: int = 0
     target: Position | None = None
+    doubt: str = ""
+    fenced: str = ""
+    boot: str = ""
+    stopped: Position | None = None
+    receipts: list[Receipt] = []
 
 
 class DataDir:

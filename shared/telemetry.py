@@ -57,12 +57,42 @@ class JournalStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProducerStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One producer with a session on this node."""
+    """One producer with a session on this node. None: the node does not count it."""
 
     name: str
     connected: bool
     accepted_producer_seq: int
     confirmed_producer_seq: int
+    duplicates: int | None = None  # messages that it sent again and that were in the log already
+    refused: int | None = None
+    last_seen_age_ms: float | None = None
+
+
+class StageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long one step of a message's way took lately, in microseconds. `name`: "intake",
+    "replicate+write", "ack", "release", or "rtt" for the whole."""
+
+    name: str
+    p50_us: float
+    p99_us: float
+    max_us: float
+
+
+class Unprotected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Solo: since when this node releases alone, how many messages it has so released, and when it
+    stalls by itself (0: when the gate engages). Times are nanoseconds since 1970."""
+
+    since_ns: int
+    messages: int
+    until_ns: int
+
+
+class Divergence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two histories: the last seq that they share, and the epochs of each after it, as text."""
+
+    common_seq: int
+    ours: list[str]
+    theirs: list[str]
 
 
 class NodeStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +123,18 @@ class NodeStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counters: dict[str, int]
     refused: dict[str, int]
     events: list[str]
+    promotable: bool = False
+    doubt: str = ""  # why it is not, if it could be
+    fenced: str = ""
+    paused: str = ""  # why no submissions are taken, by an operator's decision
+    closed_for: str = ""  # the node to which the newest epoch was handed over, if it was
+    unprotected: Unprotected | None = None
+    divergence: Divergence | None = None
+    operation: str = ""  # what is under way, and its step
+    environment: str = ""
+    approvals: int = 1
+    stages: list[StageStatus] = []
+    memory_bytes: int | None = None
 
 
 class Counters:
@@ -124,3 +166,5 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     journal: JournalStatus
     counters: Counters
     events: list[str]
+    environment: str
+    approvals: int

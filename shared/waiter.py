@@ -41,8 +41,11 @@ class Waiter:
         self._touched.add(source)
         self._epoll.register(fd, select.EPOLLIN)
 
-    def remove(self, source: Socket) -> None:
-        """Forgets a socket; call it before the socket is closed."""
+    def remove(self, source: Socket | int) -> None:
+        """Forgets a socket or a descriptor; call it before that is closed."""
+        if isinstance(source, int):
+            self._epoll.unregister(source)
+            return
         fd = _fd(source)
         self._epoll.unregister(fd)
         del self._sockets[fd]

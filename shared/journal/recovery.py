@@ -104,7 +104,9 @@ def _create_first(directory: Path, segment_bytes: int, disk: Disk) -> Segment:
 def _read(
     directory: Path, segments: list[Segment], checkpoints: list[Checkpoint], disk: Disk
 ) -> Recovered:
-    state, segments_after, offset, last_offset = _start(directory, segments, checkpoints, disk)
+    state, segments_after, offset, last_offset = starting_point(
+        directory, segments, checkpoints, disk
+    )
     index = SparseIndex(segments_after[0].first_seq)
     scan = LogScan(segments_after, offset, state.last_seq + 1, state.apply)
     for segment, start, record in scan:
@@ -125,10 +127,13 @@ def _read(
     )
 
 
-def _start(
+def starting_point(
     directory: Path, segments: list[Segment], checkpoints: list[Checkpoint], disk: Disk
 ) -> tuple[LogState, list[Segment], int, int]:
-    """The state to start from, the segments to read, where in the first, and the record before."""
+    """The state to start from, the segments to read, where in the first, and the record before.
+
+    `checkpoints` are newest first; only the newest is used. Raises JournalDamage or LocalError.
+    """
     if not checkpoints:
         first = segments[0]
         if first.first_seq != 1:

@@ -17,6 +17,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from interlock.cli.embedded import EmbeddedPair
+from interlock.shared.commands import ControlReply, GetStatus, Status
 from interlock.shared.errors import Reason
 from interlock.shared.limits import (
     MAX_FRAME_BYTES,
@@ -27,8 +28,6 @@ from interlock.shared.messages import (
     PROTOCOL_VERSION,
     Codec,
     Confirmed,
-    ControlReply,
-    GetStatus,
     Head,
     IntakeReply,
     LinkFromPrimary,
@@ -42,7 +41,6 @@ from interlock.shared.messages import (
     ReplayRefused,
     ReplayReply,
     ReplayRequest,
-    Status,
     Submit,
     encode,
 )
@@ -58,17 +56,19 @@ from support.pair import (
     wait_for,
 )
 
-# The sockets that answer. The standby's link and feed are not open: it dials, and releases nothing.
+# The sockets that answer. Nobody dials the standby's link, but it is open, and says so.
 ANSWERING = [
     ("a", "intake"),
     ("a", "link"),
     ("a", "replay"),
     ("a", "control"),
     ("b", "intake"),
+    ("b", "link"),
     ("b", "replay"),
     ("b", "control"),
 ]
 PUBLISHING = [("a", "feed"), ("a", "telemetry"), ("b", "telemetry")]
+SILENT = [("b", "feed")]  # the standby releases nothing
 
 GOOD: dict[str, Message] = {
     "intake": ProducerHello(PROTOCOL_VERSION, "", "p", 7, False),
@@ -243,7 +243,7 @@ def test_a_publisher_does_not_mind_what_its_subscribers_say(
             assert is_heard(socket, frames[0])
 
 
-@pytest.mark.parametrize(("node", "socket"), PUBLISHING)
+@pytest.mark.parametrize(("node", "socket"), PUBLISHING + SILENT)
 def test_a_long_subscription_ends_the_connection(
     pair: EmbeddedPair, node: str, socket: str
 ) -> None:
@@ -259,7 +259,7 @@ def test_a_long_subscription_ends_the_connection(
 def open_endpoints(pair: EmbeddedPair) -> list[tuple[str, int]]:
     return [
         host_and_port(endpoint(pair.config, node, socket))
-        for node, socket in ANSWERING + PUBLISHING
+        for node, socket in ANSWERING + PUBLISHING + SILENT
     ]
 
 
@@ -314,7 +314,7 @@ def test_telemetry_tells_what_was_refused(pair: EmbeddedPair) -> None:
 def test_a_welcomed_producer_is_served_beside_the_noise(pair: EmbeddedPair) -> None:
     """Noise between the messages of one connection costs that connection nothing."""
     with connected(pair, "a", "intake") as raw:
-        raw.send(ProducerHello(1, pair.config.cluster, "beside", 77, False))
+        raw.send(ProducerHello(PROTOCOL_VERSION, pair.config.cluster, "beside", 77, False))
         assert isinstance(raw.receive(REPLIES["intake"]), ProducerWelcome)
         for number in range(1, 51):
             raw.send(b"noise", b"noise")

@@ -106,7 +106,7 @@ def test_show_prints_headers_and_messages_for_people(data_dir: Path) -> None:
     shown = text.splitlines()
     assert re.fullmatch(
         r"1  epoch-opened  epoch 1  1970-01-01T00:00:00\.000000001Z  a  hash [0-9a-f]{16}  "
-        r"prev 0{16}  62 B",
+        r"prev 0{16}  88 B",
         shown[0],
     )
     assert json.loads(shown[1])["leader"] == "a"

@@ -12,14 +12,17 @@ import msgspec
 import pytest
 
 from interlock.cli.embedded import EmbeddedPair
-from interlock.shared.epochs import EpochOpened, Mode
+from interlock.shared.epochs import EpochClosed, EpochOpened, Mode
 from interlock.shared.errors import Reason
 from interlock.shared.journal import JournalReader
 from interlock.shared.limits import MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES
 from interlock.shared.messages import (
+    LinkAck,
+    LinkEngage,
     LinkFetch,
     LinkHello,
     LinkPromise,
+    LinkPromised,
     LinkRecords,
     Refused,
 )
@@ -102,6 +105,15 @@ def opening(leader: FakePrimary, epoch: int, **changes: object) -> bytes:
     return made_record(leader, kind=Kind.EPOCH_OPENED, epoch=epoch, producer_seq=0, payload=payload)
 
 
+def control(leader: FakePrimary, kind: Kind, payload: bytes = b"\x80") -> bytes:
+    """The next record, of a kind of control."""
+    return made_record(leader, kind=kind, producer_seq=0, payload=payload)
+
+
+def closing(number: int) -> bytes:
+    return msgspec.msgpack.encode(EpochClosed(number, "a", "b", True, "ann", "test", "00ff"))
+
+
 def expect_refusal(secondary: EmbeddedPair, leader: FakePrimary, reason: Reason) -> None:
     """The standby says why, counts it, hangs up, and dials again from where it was."""
     answer = leader.next_of(Refused)
@@ -157,6 +169,12 @@ BAD_RECORDS: dict[str, tuple[Callable[[FakePrimary], bytes], Reason]] = {
         lambda a: made_record(a, kind=Kind.EPOCH_OPENED, epoch=9, payload=b"\x80"),
         Reason.MALFORMED,
     ),
+    "a closing of another epoch": (
+        lambda a: control(a, Kind.EPOCH_CLOSED, closing(a.log.history.number + 1)),
+        Reason.MALFORMED,
+    ),
+    "a closing that says nothing": (lambda a: control(a, Kind.EPOCH_CLOSED), Reason.MALFORMED),
+    "a receipt that says nothing": (lambda a: control(a, Kind.OPERATION), Reason.MALFORMED),
 }
 
 
@@ -190,6 +208,14 @@ BAD_WORDS: dict[str, tuple[Callable[[FakePrimary], None], Reason]] = {
         Reason.WRONG_EPOCH,
     ),
     "a promise of epoch 0": (lambda a: a.tell(LinkPromise(a.session, 0)), Reason.WRONG_EPOCH),
+    "a gate that engages without a promise": (
+        lambda a: a.tell(LinkEngage(a.session, a.log.history.number + 1, a.log.position)),
+        Reason.WRONG_EPOCH,
+    ),
+    "a gate that engages in epoch 0": (
+        lambda a: a.tell(LinkEngage(a.session, 0, GENESIS)),
+        Reason.WRONG_EPOCH,
+    ),
 }
 
 
@@ -338,3 +364,35 @@ def test_another_history_stops_the_standby_until_somebody_looks(
 
         wait_for("some time-outs to pass", dialling_was_due)
         assert status(pair, "b").counters["dials"] == dials
+
+
+def test_behind_a_primary_in_solo_a_standby_is_no_candidate_until_the_gate_engages(
+    tmp_path: Path,
+) -> None:
+    """It holds all that was sent, and still lacks what is released next. Once it has promised the
+    gated epoch, nothing is acknowledged until that one is open: an ack would be of the old one."""
+    with pair_of(tmp_path, "b", link_timeout_ms=3_000) as pair, FakePrimary(pair) as leader:
+        leader.open_epoch()
+        leader.stand()
+        assert wait_for_state(pair, "b", "IN_SYNC").promotable
+        leader.tell(Refused(Reason.NO_SESSION, "dial again", leader.session))
+        leader.welcome(leader.accept(), target=None)
+        found = wait_for_state(pair, "b", "CATCHING_UP", "in solo")
+        assert not found.promotable
+        assert "in solo" in found.doubt
+        number = leader.log.history.number + 1
+        leader.tell(LinkPromise(leader.session, number))
+        assert leader.next_of(LinkPromised).epoch == number
+        leader.tell(LinkPromise(leader.session, number))
+        assert leader.next_of(LinkPromised).epoch == number, "asked again, it says so again"
+        leader.stream(leader.open_epoch())
+        wait_for(
+            "the opening to be written",
+            lambda: status(pair, "b").watermarks.written_seq == leader.log.last_seq,
+        )
+        assert not status(pair, "b").promotable
+        leader.tell(LinkEngage(leader.session, number, leader.log.position))
+        first = leader.next_of(LinkAck)
+        assert (first.epoch, first.last) == (number, leader.log.position)
+        found = wait_for_state(pair, "b", "IN_SYNC")
+        assert (found.promotable, found.doubt, found.epoch) == (True, "", number)

@@ -14,6 +14,7 @@ from interlock.cli.embedded import EmbeddedPair
 from interlock.shared.errors import Reason
 from interlock.shared.log import LogState
 from interlock.shared.messages import (
+    PROTOCOL_VERSION,
     Codec,
     Confirmed,
     IntakeReply,
@@ -146,7 +147,7 @@ def test_without_an_ack_nothing_is_released(primary: EmbeddedPair, standby: Fake
     """The standby takes the record, and its heartbeats even say that it holds it."""
     replies: Codec[IntakeReply] = Codec(IntakeReply)
     with Raw(primary.config.node("a").intake) as producer:
-        producer.send(ProducerHello(1, "", "patient", 5, False))
+        producer.send(ProducerHello(PROTOCOL_VERSION, "", "patient", 5, False))
         assert isinstance(producer.receive(replies), ProducerWelcome)
         before = released(primary)
         producer.send(Submit(5, 1, 1, 1, msgspec.Raw(encode_messages([b"wait"]))))

@@ -150,13 +150,13 @@ def taken(endpoint: str) -> Iterator[None]:
     ("command", "node", "socket"),
     [
         *(("primary", "a", socket) for socket in SOCKETS),
-        *(("secondary", "b", socket) for socket in ("intake", "telemetry")),
+        *(("secondary", "b", socket) for socket in ("intake", "link", "feed", "telemetry")),
     ],
 )
 def test_a_port_in_use_is_named_by_its_key(
     config: Config, command: str, node: str, socket: str
 ) -> None:
-    """The standby does not open its link and feed: it would need them as the primary only."""
+    """The standby opens all of them too: when it takes the lead nothing is left to go wrong."""
     where = endpoint(config, node, socket)
     with taken(where):
         told = mistake(command, "-c", config.path)
@@ -288,15 +288,23 @@ def test_a_wiped_primary_is_fenced_and_status_says_why(tmp_path: Path) -> None:
         pair.kill("a")
         shutil.rmtree(pair.config.data_dir("a"))
         pair.start("a")
-        wait_for_state(pair, "a", "FENCED", "an empty node cannot lead")
-        found = wait_for_state(pair, "b", "ORPHANED", "an empty node cannot lead")
-        assert found.watermarks.written_seq >= seq
+        found = wait_for_state(pair, "a", "FENCED", "an empty node cannot lead")
+        assert (found.role, found.promotable) == ("secondary", False)
+        assert "interlock reinstate a --reseed" in found.fenced
+        told = wait_for_state(pair, "b", "ORPHANED", "the primary a refused: node a is a secondary")
+        assert told.watermarks.written_seq >= seq
         done = run("status", "-c", pair.config.path)
         assert done.returncode == 1
         shown = " ".join(done.stdout.split())
         assert "FENCED" in shown
         assert "journal of node a is empty" in " ".join(status(pair, "a").why.split())
         assert "cannot lead" in shown
+        # The command line says primary; a node that forgot its fence would lead from nothing.
+        pair.kill("a")
+        pair.start("a")
+        again = wait_for_state(pair, "a", "FENCED", "an empty node cannot lead")
+        assert (again.role, again.incarnation, again.fenced) == ("secondary", 2, found.fenced)
+        assert again.watermarks.accepted_seq == 0
 
 
 def test_nodes_of_different_ack_levels_do_not_start_together(tmp_path: Path) -> None:
@@ -349,7 +357,8 @@ def test_a_signal_ends_a_node_with_success(tmp_path: Path, number: int) -> None:
 def test_a_journal_that_is_damaged_in_the_middle_stops_the_start(
     tmp_path: Path, command: str, name: str
 ) -> None:
-    """Damage is named by file, offset and seq, and nothing of it is cut away."""
+    """Damage is named by file, offset and seq, and nothing of it is cut away. (Without the option
+    the node serves as FAILED, to be repaired from afar.)"""
     with pair_of(tmp_path) as pair, Producer("p", pair.config, record_messages=1) as producer:
         for number in range(20):
             producer.send(b"row %d" % number)
@@ -363,7 +372,7 @@ def test_a_journal_that_is_damaged_in_the_middle_stops_the_start(
     damaged = bytearray(before)
     damaged[offset + len(broken.raw) - 1] ^= 1
     segment.write_bytes(damaged)
-    done = run(command, "-c", pair.config.path)
+    done = run(command, "-c", pair.config.path, "--exit-on-damage")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (complaint,) = (line for line in done.stderr.splitlines() if line.startswith("interlock: "))

@@ -16,6 +16,7 @@ from interlock.cli.embedded import EmbeddedPair
 from interlock.shared.errors import Reason
 from interlock.shared.limits import MAX_PAYLOAD_BYTES, MAX_RECORD_MESSAGES
 from interlock.shared.messages import (
+    PROTOCOL_VERSION,
     Codec,
     Confirmed,
     IntakeReply,
@@ -63,7 +64,7 @@ class Talker(Raw):
         return reply
 
     def hello(self, name: str, session: int, *, resume: bool = False) -> IntakeReply:
-        return self.ask(ProducerHello(1, "", name, session, resume))
+        return self.ask(ProducerHello(PROTOCOL_VERSION, "", name, session, resume))
 
     def welcomed(self, name: str, session: int, *, resume: bool = False) -> ProducerWelcome:
         welcome = self.hello(name, session, resume=resume)

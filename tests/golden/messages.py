@@ -1,7 +1,7 @@
 """The message vectors of `messages.json`: one example of each message and the bytes of its frame.
 
 Another implementation checks itself against that file. Changing a byte of it is a change of the
-protocol, and needs a new version number. Written by: python -m interlock.tests.golden.messages
+protocol, and needs a new version number. Written by, in tests: python -m golden.messages
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 import msgspec
 
-from interlock.shared.epochs import Epoch, Mode
 from interlock.shared.errors import Reason
 from interlock.shared.messages import (
     PROTOCOL_VERSION,
     Confirmed,
-    GetStatus,
     Head,
     LinkAck,
     LinkBeat,
+    LinkEngage,
     LinkFetch,
     LinkHello,
     LinkPromise,
     LinkPromised,
+    LinkReceipts,
     LinkRecords,
     LinkTail,
     LinkWelcome,
@@ -38,64 +38,18 @@ from interlock.shared.messages import (
     ReplayChunk,
     ReplayRefused,
     ReplayRequest,
-    Status,
     Submit,
     encode,
 )
 from interlock.shared.producers import Run
-from interlock.shared.telemetry import (
-    JournalStatus,
-    LinkStatus,
-    NodeStatus,
-    PendingStatus,
-    ProducerStatus,
-    Watermarks,
-)
-from interlock.shared.wire import Position, encode_messages
+from interlock.shared.wire import encode_messages
 
-from . import records
+from .control import CLUSTER, CONTROL, DATA, EPOCH_1, EPOCH_2, OPENED, RAW, receipt
 
 FILE = Path(__file__).with_name("messages.json")
-CLUSTER = "7d0e4d2c-0000-4000-8000-000000000001"
 SESSION = 8_070_450_532_247_928_833  # needs more than 53 bits, as a random one does
 LINK_SESSION = (3 << 24) + 1
-TIME_NS = 1_430_438_400_123_456_789
-
-_opened, _data, _tick = records.build()
-OPENED = Position(1, _opened["hash"])
-DATA = Position(4, _data["hash"])
-TICK = bytes.fromhex(_tick["record_hex"])
-
-
-def _status() -> NodeStatus:
-    return NodeStatus(
-        cluster=CLUSTER,
-        node="a",
-        role="primary",
-        state="GATED",
-        why="the standby b follows",
-        state_since_ns=TIME_NS - 5_000_000_000,
-        time_ns=TIME_NS,
-        started_ns=TIME_NS - 6_000_000_000,
-        incarnation=2,
-        pid=4711,
-        version="0.1.0",
-        epoch=1,
-        mode="gated",
-        leader="a",
-        promised_epoch=1,
-        ack_level="written",
-        watermarks=Watermarks(5, 5, 4, 4, 4),
-        pending=PendingStatus(1, 73, 0.5, 262_144, 67_108_864),
-        link=LinkStatus("b", True, 12.5, "IN_SYNC", 3, 1, 73, 0.5),
-        journal=JournalStatus("a", 1, 1, 67_108_864, 67_108_000, 84_000_000_000),
-        producers=[ProducerStatus("bitstamp", True, 3, 3)],
-        producers_known=1,
-        counters={"messages": 3},
-        refused={"intake.gap": 2},
-        events=["00:00:00Z GATED: the standby b follows"],
-    )
-
+TICK = RAW["tick"]
 
 # (socket, who sends it, the message)
 MESSAGES: list[tuple[str, str, Message]] = [
@@ -135,9 +89,9 @@ MESSAGES: list[tuple[str, str, Message]] = [
             "b",
             3,
             LINK_SESSION,
-            [Epoch(1, "a", Mode.GATED, 1, OPENED.hash)],
+            [EPOCH_1, EPOCH_2],
             DATA,
-            1,
+            2,
             "written",
         ),
     ),
@@ -146,11 +100,13 @@ MESSAGES: list[tuple[str, str, Message]] = [
     ("link", "primary", LinkPromise(LINK_SESSION, 2)),
     ("link", "secondary", LinkPromised(LINK_SESSION, 2)),
     ("link", "primary", LinkWelcome(LINK_SESSION, "a", 2, 1, DATA, DATA, "written")),
+    ("link", "primary", LinkWelcome(LINK_SESSION, "a", 2, 3, DATA, None, "written")),
+    ("link", "primary", LinkEngage(LINK_SESSION, 4, DATA)),
+    ("link", "secondary", LinkReceipts(LINK_SESSION, [receipt()])),
     ("link", "primary", LinkRecords(LINK_SESSION, 4, memoryview(TICK))),
     ("link", "secondary", LinkAck(LINK_SESSION, 1, DATA)),
     ("link", "primary", LinkBeat(LINK_SESSION, 1, 5, 4, 4, "GATED")),
-    ("control", "anybody", GetStatus(PROTOCOL_VERSION)),
-    ("control", "node", Status(_status())),
+    *(("control", sender, message) for sender, message in CONTROL),
 ]
 
 

@@ -178,7 +178,7 @@ def test_records_lost_on_the_link_are_streamed_again() -> None:
     world.hello("p", 1)
     world.submit(1, 1, b"one")
     world.turn(world.a)
-    world.to_b.clear()  # lost
+    world.drop_link()  # lost
     world.submit(1, 2, b"two")
     world.turn(world.a)
     world.settle()
@@ -193,7 +193,7 @@ def test_a_record_lost_at_the_tail_of_the_stream_shows_by_the_heartbeat() -> Non
     world.hello("p", 1)
     world.submit(1, 1, b"one")
     world.turn(world.a)
-    world.to_b.clear()  # lost
+    world.drop_link()  # lost
     world.settle(3_000)
     assert list(world.confirmed) == [("p", 1)]
     world.assert_identical()

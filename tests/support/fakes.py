@@ -15,8 +15,10 @@ from interlock.cli.embedded import EmbeddedPair
 from interlock.primary.intake import Fresh, Session
 from interlock.primary.sequence import Sequenced, Sequencer
 from interlock.shared.epochs import Mode
+from interlock.shared.handed import Opening
 from interlock.shared.log import LogState
 from interlock.shared.messages import (
+    PROTOCOL_VERSION,
     Codec,
     LinkAck,
     LinkBeat,
@@ -55,7 +57,7 @@ class FakeStandby(Raw):
         log, epochs = self.log, self.log.history.epochs
         self.send(
             LinkHello(
-                1,
+                PROTOCOL_VERSION,
                 self.cluster,
                 "b",
                 1,
@@ -76,7 +78,7 @@ class FakeStandby(Raw):
             message = self.next_of(LinkWelcome)
         assert isinstance(message, LinkWelcome)
         self.epoch = message.epoch
-        while self.log.last_seq < message.target.seq:
+        while message.target and self.log.last_seq < message.target.seq:
             self.take_records()
         return message
 
@@ -189,7 +191,8 @@ class FakePrimary(Raw):
     def open_epoch(self) -> bytes:
         """The record that opens the next epoch; it is in the log."""
         number = self.log.history.number + 1
-        return self._keep(self.sequencer.open_epoch(number, Mode.GATED, "", "test", 0, 0))
+        opening = Opening(number, Mode.GATED, "", "test", "", False)
+        return self._keep(self.sequencer.open_epoch(opening, 0, 0))
 
     def record(self, *bodies: bytes) -> bytes:
         """The next data record, of the producer "p"; it is in the log."""

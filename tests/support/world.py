@@ -9,182 +9,107 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from uuid import UUID
+from typing import Any
 
 import msgspec
 
 from interlock.primary.core import PrimaryCore
-from interlock.primary.events import FromStandby, PeerSeen, Streamed
 from interlock.secondary.core import SecondaryCore
-from interlock.secondary.events import FromPrimary
-from interlock.shared.config import AckLevel, Config, Limits, NodeConfig, PairConfig, Timing
-from interlock.shared.effects import (
-    Append,
-    Dial,
-    Effect,
-    Halt,
-    HangUp,
-    Note,
-    Publish,
-    Reply,
-    SaveMemory,
-    SendLink,
-    SendTail,
-    StreamLink,
-    Sync,
+from interlock.shared.commands import (
+    Approve,
+    Execute,
+    GetOperation,
+    GetPreflight,
+    Outcome,
+    PeerQuestion,
+    PreflightReport,
 )
-from interlock.shared.events import FromProducer, Room, Synced
-from interlock.shared.log import LogState
+from interlock.shared.config import AckLevel
+from interlock.shared.effects import Effect
+from interlock.shared.epochs import Mode
 from interlock.shared.messages import (
+    PROTOCOL_VERSION,
     Confirmed,
     IntakeReply,
     IntakeRequest,
-    LinkFetch,
-    LinkHello,
-    LinkRecords,
-    LinkTail,
     Message,
     ProducerHello,
+    Refused,
     Submit,
 )
-from interlock.shared.roles import NodeState, Role
-from interlock.shared.state import NodeMemory
-from interlock.shared.wire import (
-    MAGIC,
-    Record,
-    decode_messages,
-    encode_messages,
-    last_position,
-    parse_records,
-)
+from interlock.shared.operations import Operation, Preflight, Receipt, Request
+from interlock.shared.roles import Role
+from interlock.shared.wire import MAGIC, Record, decode_messages, encode_messages, parse_records
 
-MS = 1_000_000
-ROOMY = 1 << 40
+from .nodes import MS, ROOMY, Killed, MemoryJournal, Node, pair_config
 
-
-class Killed(Exception):
-    """The test killed the node that was performing an effect."""
-
-
-def pair_config(level: AckLevel = AckLevel.WRITTEN, **limits: int) -> Config:
-    def node(name: str, port: int) -> NodeConfig:
-        return NodeConfig(name, *(f"tcp://127.0.0.1:{port + i}" for i in range(6)))
-
-    return Config(
-        PairConfig(UUID(int=7), "a", level),
-        {"a": node("a", 1), "b": node("b", 11)},
-        Timing(),
-        msgspec.structs.replace(Limits(), **limits),
-        "pair.toml",
-    )
+__all__ = [
+    "MS",
+    "ROOMY",
+    "Killed",
+    "MemoryJournal",
+    "Node",
+    "World",
+    "pair_config",
+    "submission",
+]
 
 
-class MemoryJournal:
-    """The records of one node; what is beyond `synced` is lost in a power cut."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.synced = 0  # records, not seqs
-
-    @property
-    def last_seq(self) -> int:
-        return self.records[-1].last_seq if self.records else 0
-
-    @property
-    def synced_seq(self) -> int:
-        return self.records[self.synced - 1].last_seq if self.synced else 0
-
-    def append(self, raws: list[bytes | memoryview]) -> None:
-        for raw in raws:
-            self.records += parse_records(bytes(raw))
-
-    def sync(self) -> None:
-        self.synced = len(self.records)
-
-    def hash_at(self, seq: int) -> int | None:
-        if seq == 0:
-            return 0
-        return next((r.hash for r in self.records if r.last_seq == seq), None)
-
-    def read(self, after_seq: int, max_bytes: int) -> bytes:
-        chunk = b""
-        for record in self.records:
-            if record.seq > after_seq:
-                if chunk and len(chunk) + len(record.raw) > max_bytes:
-                    break
-                chunk += record.raw
-        return chunk
-
-    def state(self) -> LogState:
-        state = LogState()
-        for record in self.records:
-            state.apply(record)
-        return state
-
-    def bytes(self) -> bytes:
-        return b"".join(record.raw for record in self.records)
-
-
-class Node:
-    """One node: what survives its process (journal, memory) and its process, if it runs."""
-
-    def __init__(self, world: World, name: str, role: Role) -> None:
-        self.world = world
-        self.name = name
-        self.journal = MemoryJournal()
-        self.memory = NodeMemory(world.config.cluster, name, role)
-        self.core: PrimaryCore | SecondaryCore | None = None
-        self.room = ROOMY
-        self.slow_disk = False  # a sync in the background does not end
-        self.notes: list[str] = []
-
-    def start(self) -> None:
-        self.memory = msgspec.structs.replace(self.memory, incarnation=self.memory.incarnation + 1)
-        self.journal.sync()  # a journal is synced when it is opened
-        kind = PrimaryCore if self.memory.role is Role.PRIMARY else SecondaryCore
-        self.core = kind(
-            self.world.config, self.name, self.memory, self.journal.state(), self.world.now
-        )
-
-    def kill(self, *, power_cut: bool = False) -> None:
-        """SIGKILL: what was written stays. A power cut: what was not synced is gone."""
-        self.core = None
-        self.world.drop_link()
-        if power_cut:
-            del self.journal.records[self.journal.synced :]
-
-    @property
-    def state(self) -> NodeState:
-        assert self.core is not None
-        holder = self.core.reign.holder if isinstance(self.core, PrimaryCore) else self.core.holder
-        return holder.state
+def submission(session: int, producer_seq: int, *bodies: bytes) -> Submit:
+    payload = msgspec.Raw(encode_messages(list(bodies)))
+    return Submit(session, 0, producer_seq, len(bodies), payload)
 
 
 class World:
-    """Two nodes "a" (primary) and "b" (secondary), a link, producers' replies and a feed."""
+    """Two nodes "a" (first primary) and "b" (first secondary), their link, their control sockets,
+    producers' replies and feeds."""
 
-    def __init__(self, level: AckLevel = AckLevel.WRITTEN, **limits: int) -> None:
-        self.config = pair_config(level, **limits)
+    def __init__(
+        self, level: AckLevel = AckLevel.WRITTEN, *, approvals: int = 1, **limits: int
+    ) -> None:
+        self.config = pair_config(level, approvals, **limits)
         self.level = level
         self.now = 1_000_000 * MS
         self.wall_offset = 1_400_000_000_000_000_000
-        self.a = Node(self, "a", Role.PRIMARY)
-        self.b = Node(self, "b", Role.SECONDARY)
-        self.to_a: deque[tuple[bytes, Message]] = deque()  # with the routing id it came from
-        self.to_b: deque[tuple[bytes, Message]] = deque()
+        self.a = Node(self, self.config, "a", Role.PRIMARY)
+        self.b = Node(self, self.config, "b", Role.SECONDARY)
         self.dials = 0
+        self.sockets: dict[str, bytes] = {}  # the link socket of each node that has dialled
         self.link_up = True
+        self.control_up = True
         self.replies: list[tuple[bytes, IntakeReply]] = []
+        self.answers: deque[tuple[bytes, Message]] = deque()
         self.feed: list[Record] = []
+        self.released: dict[int, int] = {}  # last seq of each published record: its hash
+        self.forked = False  # set where an operator lies or accepts loss: two values are then told
+        self._fed: dict[str, tuple[object, int]] = {}  # what each core has published last
         self.confirmed: dict[tuple[str, int], int] = {}
         self.names: dict[int, str] = {}
-        self.before_effect: Callable[[Node, Effect], None] = lambda node, effect: None
+        self.on_effect: Callable[[Node, Effect], None] = lambda node, effect: None
 
     # Running ----------------------------------------------------------------------------------
 
     @property
     def wall(self) -> int:
         return self.now + self.wall_offset
+
+    @property
+    def nodes(self) -> tuple[Node, Node]:
+        return self.a, self.b
+
+    def other(self, node: Node) -> Node:
+        return self.b if node is self.a else self.a
+
+    @property
+    def leader(self) -> Node:
+        """The node that runs as a primary with an open epoch, of the highest epoch."""
+        leading = [
+            (node.core.reign.epoch, node)
+            for node in self.nodes
+            if isinstance(node.core, PrimaryCore) and node.core.reign.epoch
+        ]
+        assert leading, f"nobody leads: a {self.a.notes[-2:]}, b {self.b.notes[-2:]}"
+        return max(leading, key=lambda each: each[0])[1]
 
     @property
     def primary(self) -> PrimaryCore:
@@ -198,7 +123,7 @@ class World:
 
     @property
     def released_seq(self) -> int:
-        return self.primary.reign.gate.released_seq
+        return self.leader.released_seq
 
     def start(self) -> World:
         self.a.start()
@@ -210,140 +135,181 @@ class World:
         """Lets time pass, long enough for time-outs and dialling, and everything be delivered."""
         for _ in range(max(1, ms // 50)):
             self.now += 50 * MS
-            for _ in range(10):
-                self.turn(self.a)
-                self.turn(self.b)
-                if not self.to_a and not self.to_b:
-                    break
+            self.deliver()
+
+    def deliver(self, turns: int = 12) -> None:
+        """Turns of both nodes without time passing, until nothing is on its way."""
+        for _ in range(turns):
+            self.turn(self.a)
+            self.turn(self.b)
+            if not self.a.inbox and not self.b.inbox:
+                break
 
     def turn(self, node: Node) -> None:
         """One turn of a node: takes what has arrived for it, then performs the effects."""
-        core = node.core
-        try:
-            if isinstance(core, PrimaryCore):
-                self._turn_primary(node, core)
-            elif isinstance(core, SecondaryCore):
-                self._turn_secondary(node, core)
-        except Killed:
-            node.kill()
+        node.turn()
 
-    def _turn_primary(self, node: Node, core: PrimaryCore) -> None:
-        core.handle(Room(node.room), self.now, self.wall)
-        core.handle(Synced(node.journal.synced_seq), self.now, self.wall)
-        while self.to_a:
-            sender, message = self.to_a.popleft()
-            own = node.journal.hash_at(message.last.seq) if isinstance(message, LinkHello) else None
-            core.handle(FromStandby(sender, message, own), self.now, self.wall)
-        self._perform(node, core.end_turn(self.now, self.wall))
+    def before_effect(self, node: Node, effect: Effect) -> None:
+        self.on_effect(node, effect)
 
-    def _turn_secondary(self, node: Node, core: SecondaryCore) -> None:
-        core.handle(Room(node.room), self.now)
-        core.handle(Synced(node.journal.synced_seq), self.now)
-        while self.to_b:
-            _, message = self.to_b.popleft()
-            own = (
-                node.journal.hash_at(message.after.seq) if isinstance(message, LinkFetch) else None
-            )
-            core.handle(FromPrimary(message, own), self.now)
-        self._perform(node, core.end_turn(self.now))
+    def kill_at(self, name: str, at: int) -> Callable[[], bool]:
+        """Kills node `name` before its effect number `at` from now; the returned function tells
+        whether it came to that."""
+        count = 0
 
-    def _perform(self, node: Node, effects: list[Effect]) -> None:
-        for effect in effects:
-            self.before_effect(node, effect)
-            self._effect(node, effect)
+        def on_effect(node: Node, effect: Effect) -> None:
+            nonlocal count
+            if node.name == name:
+                count += 1
+                if count == at:
+                    raise Killed
 
-    def _effect(self, node: Node, effect: Effect) -> None:  # noqa: C901 one case per effect
-        match effect:
-            case SendLink(to, message):
-                self._link(node, to, message)
-            case Append(records, _, durable):
-                node.journal.append(records)
-                if durable:
-                    node.journal.sync()
-            case Sync(wait):
-                if wait or not node.slow_disk:
-                    node.journal.sync()
-            case SaveMemory(memory):
-                node.memory = memory
-            case StreamLink(to, session, after_seq, max_bytes):
-                records = node.journal.read(after_seq, max_bytes)
-                if records:
-                    self._link(node, to, LinkRecords(session, 0, memoryview(records)))
-                    streamed = Streamed(session, last_position(records), len(records))
-                    self.primary.handle(streamed, self.now, self.wall)
-            case SendTail(session, after_seq, max_bytes):
-                self._link(node, b"", LinkTail(session, node.journal.read(after_seq, max_bytes)))
-            case HangUp():
-                self.to_b.clear()
-            case Dial():
-                self.dials += 1
-                self.drop_link()
-            case Reply(to, message):
-                self._reply(to, message)
-            case Publish(frame):
-                for record in parse_records(frame) if frame.startswith(MAGIC) else []:
-                    self._check_released(record)
-                    self.feed.append(record)
-            case Note(text):
-                node.notes.append(text)
-            case Halt(text):
-                node.notes.append(text)
-                raise Killed
+        self.on_effect = on_effect
+        return lambda: count >= at
 
-    def _link(self, node: Node, to: bytes, message: Message) -> None:
-        socket = b"dial-%d" % self.dials
-        if not self.link_up:
-            return
-        if node is self.b and self.a.core:
-            self.to_a.append((socket, message))
-        elif node is self.a and self.b.core and to == socket:
-            self.to_b.append((socket, message))
+    # The network ------------------------------------------------------------------------------
+
+    def link_to_primary(self, node: Node, message: Message) -> None:
+        socket = self.sockets.get(node.name)
+        peer = self.other(node)
+        if self.link_up and socket and peer.core is not None:
+            peer.inbox.append(("hello_side", (socket, message)))
+
+    def link_to_dialler(self, node: Node, to: bytes, message: Message) -> None:
+        peer = self.other(node)
+        if self.link_up and peer.core is not None and self.sockets.get(peer.name) == to:
+            peer.inbox.append(("dial_side", (message,)))
+
+    def dialled(self, node: Node) -> None:
+        self.hung_up(node)
+        self.dials += 1
+        self.sockets[node.name] = b"dial-%d" % self.dials
+
+    def hung_up(self, node: Node) -> None:
+        """The connection that `node` dialled is gone, with all that was on its way to it. What it
+        has sent still arrives."""
+        self.sockets.pop(node.name, None)
+        node.inbox = deque(each for each in node.inbox if each[0] != "dial_side")
 
     def drop_link(self) -> None:
         """Everything on its way is lost, as when a connection breaks."""
-        self.to_a.clear()
-        self.to_b.clear()
+        for node in self.nodes:
+            kept = [each for each in node.inbox if each[0] not in ("dial_side", "hello_side")]
+            node.inbox = deque(kept)
 
     def cut(self) -> None:
         self.link_up = False
         self.drop_link()
 
+    def partition(self) -> None:
+        """Neither link nor control gets through between the nodes."""
+        self.cut()
+        self.control_up = False
+
+    def heal(self) -> None:
+        self.link_up = self.control_up = True
+
+    def asks_peer(self, node: Node, number: int, question: PeerQuestion) -> None:
+        peer = self.other(node)
+        if self.control_up and peer.core is not None:
+            peer.inbox.append(("control", (b"peer-%s-%d" % (node.name.encode(), number), question)))
+
+    def answered(self, node: Node, to: bytes, message: Message) -> None:
+        if to.startswith(b"peer-"):
+            asker = self.other(node)
+            if self.control_up and asker.core is not None:
+                asker.inbox.append(("peer_answer", (int(to.rpartition(b"-")[2]), message)))
+        else:
+            self.answers.append((to, message))
+
+    # Operators --------------------------------------------------------------------------------
+
+    def command(self, node: Node, message: Any, ms: int = 400) -> Message | None:
+        """The answer to a command on control; None if none comes in time."""
+        assert node.core is not None, f"{node.name} does not run"
+        sender = b"op-%d" % len(self.answers)
+        self.answers.clear()
+        node.inbox.append(("control", (sender, message)))
+        for _ in range(max(1, ms // 5)):
+            self.deliver()
+            for to, answer in self.answers:
+                if to == sender:
+                    return answer
+            self.now += 5 * MS
+        return None
+
+    def preflight(self, node: Node, operation: Operation, **arguments: Any) -> Preflight:
+        request = Request(operation, node.name, **arguments)
+        answer = self.command(node, GetPreflight(PROTOCOL_VERSION, self.config.cluster, request))
+        assert isinstance(answer, PreflightReport), answer
+        return answer.preflight
+
+    def execute(
+        self, node: Node, preflight: Preflight, *, operator: str = "ann", ms: int = 12_000
+    ) -> Receipt | Refused | None:
+        """Executes what was shown; None if no outcome comes in time."""
+        assert preflight.token, [guard for guard in preflight.guards if not guard.passed]
+        execute = Execute(
+            PROTOCOL_VERSION,
+            self.config.cluster,
+            preflight.token,
+            operator,
+            "a test",
+            node.name,
+            preflight.attestation,
+        )
+        answer = self.command(node, execute, ms)
+        if isinstance(answer, Outcome):
+            return answer.receipt
+        assert answer is None or isinstance(answer, Refused)
+        return answer
+
+    def operate(self, node: Node, operation: Operation, **arguments: Any) -> Receipt:
+        """Preflight and execution; fails unless the operation has an outcome."""
+        ended = self.execute(node, self.preflight(node, operation, **arguments))
+        assert isinstance(ended, Receipt), ended
+        return ended
+
+    def approve(self, node: Node, token: str, operator: str) -> Message | None:
+        return self.command(node, Approve(PROTOCOL_VERSION, self.config.cluster, token, operator))
+
+    def outcome(self, node: Node, token: str) -> Message | None:
+        return self.command(node, GetOperation(PROTOCOL_VERSION, token))
+
     # Producers --------------------------------------------------------------------------------
 
-    def hello(self, name: str, session: int, *, resume: bool = False) -> IntakeReply:
+    def hello(
+        self, name: str, session: int, *, resume: bool = False, node: Node | None = None
+    ) -> IntakeReply:
         self.names[session] = name
-        return self.ask(session, ProducerHello(1, "", name, session, resume))
+        hello = ProducerHello(PROTOCOL_VERSION, "", name, session, resume)
+        return self.ask(session, hello, node)
 
-    def submit(self, session: int, producer_seq: int, *bodies: bytes) -> None:
+    def submit(
+        self, session: int, producer_seq: int, *bodies: bytes, node: Node | None = None
+    ) -> None:
         """Submits without waiting. The sender's routing id is its session number."""
-        payload = msgspec.Raw(encode_messages(list(bodies)))
-        submit = Submit(session, 0, producer_seq, len(bodies), payload)
-        self.primary.handle(FromProducer(b"%d" % session, submit), self.now, self.wall)
+        submit = submission(session, producer_seq, *bodies)
+        (node or self.a).inbox.append(("intake", (b"%d" % session, submit)))
 
-    def ask(self, session: int, request: IntakeRequest) -> IntakeReply:
+    def ask(self, session: int, request: IntakeRequest, node: Node | None = None) -> IntakeReply:
         """The answer that comes back in the same turn."""
+        node = node or self.a
         before = len(self.replies)
-        self.primary.handle(FromProducer(b"%d" % session, request), self.now, self.wall)
-        self.turn(self.a)
+        node.inbox.append(("intake", (b"%d" % session, request)))
+        self.turn(node)
         return self.replies[before][1]
 
     def ask_secondary(self, session: int, request: IntakeRequest) -> IntakeReply:
-        before = len(self.replies)
-        self.secondary.handle(FromProducer(b"%d" % session, request), self.now)
-        self.turn(self.b)
-        return self.replies[before][1]
+        return self.ask(session, request, self.b)
 
-    def see_peer(self, role: str, epoch: int) -> None:
-        self.primary.handle(PeerSeen(role, epoch), self.now, self.wall)
-        self.turn(self.a)
-
-    def _reply(self, to: bytes, message: Message) -> None:
+    def replied(self, node: Node, to: bytes, message: Message) -> None:
         self.replies.append((to, message))  # type: ignore[arg-type]
         if isinstance(message, Confirmed):
             name = self.names[message.session]
             for run in message.runs:
                 for index in range(run.count if run.seq else 0):
-                    self._check_confirmed(run.seq + index)
+                    self._check_confirmed(node, run.seq + index)
                     key = (name, run.producer_seq + index)
                     assert self.confirmed.setdefault(key, run.seq + index) == run.seq + index, (
                         f"{key} was confirmed at two seqs"
@@ -351,32 +317,55 @@ class World:
 
     # What must hold ---------------------------------------------------------------------------
 
-    def _check_released(self, record: Record) -> None:
-        """P1 at the moment of release, and P3: in order, without gaps unless they are replayed."""
-        last = self.feed[-1].last_seq if self.feed else 0
-        assert record.seq > last, f"seq {record.seq} published after seq {last}"
-        for node in (self.a, self.b):
-            held = node.journal.hash_at(record.last_seq)
-            if self.level is AckLevel.RECEIVED and node is self.b and held is None:
-                continue  # still in the standby's memory
-            assert held == record.hash, f"seq {record.seq} released and not with {node.name}"
-            if self.level is AckLevel.SYNCED:
-                assert record.last_seq <= node.journal.synced_seq, f"not synced on {node.name}"
+    def published(self, node: Node, frame: bytes) -> None:
+        for record in parse_records(frame) if frame.startswith(MAGIC) else []:
+            self._check_released(node, record)
+            self.feed.append(record)
 
-    def _check_confirmed(self, seq: int) -> None:
-        for node in (self.a, self.b):
-            held = node.journal.last_seq >= seq
-            assert held or self.level is AckLevel.RECEIVED, f"{seq} confirmed, not on {node.name}"
+    @staticmethod
+    def releases_alone(node: Node) -> bool:
+        """Whether the node's newest epoch, by its log, is one in solo."""
+        newest = node.journal.state.history.last
+        return newest is not None and newest.mode is Mode.SOLO
+
+    def _check_released(self, node: Node, record: Record) -> None:
+        """P1 at the moment of release, and P3: in order, without gaps unless they are replayed."""
+        core, last = self._fed.get(node.name, (None, 0))
+        assert record.seq > last or core is not node.core, (
+            f"seq {record.seq} published after seq {last} by {node.name}"
+        )
+        self._fed[node.name] = (node.core, record.last_seq)
+        held = self.released.setdefault(record.last_seq, record.hash)
+        assert held == record.hash or self.forked, (
+            f"seq {record.last_seq} was released with two values"
+        )
+        alone = self.releases_alone(node)
+        for each in self.nodes:
+            if alone and each is not node:
+                continue
+            held_hash = each.journal.hash_at(record.last_seq)
+            if self.level is AckLevel.RECEIVED and each is not node and held_hash is None:
+                continue  # still in the standby's memory
+            assert held_hash == record.hash, f"seq {record.seq} released and not with {each.name}"
+            if self.level is AckLevel.SYNCED or alone:
+                assert record.last_seq <= each.journal.synced_seq, f"not synced on {each.name}"
+
+    def _check_confirmed(self, node: Node, seq: int) -> None:
+        for each in self.nodes:
+            if self.releases_alone(node) and each is not node:
+                continue
+            held = each.journal.last_seq >= seq
+            assert held or self.level is AckLevel.RECEIVED, f"{seq} confirmed, not on {each.name}"
 
     def assert_identical(self) -> None:
         """Both journals are equal byte by byte, and everything in them is released."""
         assert self.a.journal.bytes() == self.b.journal.bytes()
         assert self.released_seq == self.a.journal.last_seq
 
-    def data(self) -> list[tuple[str, int, bytes]]:
-        """(producer, producer_seq, body) of every data message in a's journal, in log order."""
+    def data(self, node: Node | None = None) -> list[tuple[str, int, bytes]]:
+        """(producer, producer_seq, body) of every data message in a journal, in log order."""
         found = []
-        for record in self.a.journal.records:
+        for record in (node or self.a).journal.records:
             if record.producer_seq:
                 for index, body in enumerate(decode_messages(record.payload)):
                     found.append((record.producer, record.producer_seq + index, body))

@@ -43,7 +43,11 @@ from interlock.tests.unit.client_kit import CLUSTER, LogBook
 
 class FakeNode:
     """One node that is primary from the start. While it is `mute` it reads nothing, like a process
-    that was stopped. Give it a `script` to answer a submission otherwise."""
+    that was stopped. Give it a `script` to answer a submission otherwise.
+
+    `follow` makes it a standby that names its leader, `take_over` the leader. While it is `holding`
+    it keeps hellos back, while `draining` it takes nothing; what it takes while not `releasing` is
+    in its log and nobody hears of it."""
 
     def __init__(self, name: str = "a", cluster: str = CLUSTER) -> None:
         self.name = name
@@ -56,11 +60,16 @@ class FakeNode:
         self.byes = 0
         self.mute = False
         self.publishing = True
+        self.releasing = True
+        self.holding = False
+        self.draining = False
+        self.heartbeat_ms = 50
+        self.leader: FakeNode | None = None
         self.refuse_with: Refused | None = None
         self.script: Callable[[Submit], Message | None] | None = None
         self.lock = threading.Lock()
         self._ports: dict[str, str] = {}
-        self._unconfirmed: list[tuple[str, Run]] = []
+        self._held: list[tuple[bytes, ProducerHello]] = []
         self.start()
 
     @property
@@ -98,6 +107,35 @@ class FakeNode:
         self._context.destroy(linger=0)
         self.sessions.clear()
 
+    def follow(self, leader: FakeNode) -> None:
+        """Holds what `leader` holds, and sends producers there; those that it has are told."""
+        with self.lock:
+            self.leader, self.draining = leader, False
+            self.log, self.table = leader.log, leader.table
+            for sender, session in self.sessions.values():
+                self._sockets["intake"].send_multipart([sender, encode(self._redirect(session))])
+            self.sessions.clear()
+
+    def take_over(self, other: FakeNode, epoch: int, lost: int = 0) -> None:
+        """Leads in `epoch` with the other's log but the last `lost` records; answers who waits."""
+        with self.lock:
+            self.log, self.table = other.log.copy(), ProducerTable()
+            self.log.cut(lost)
+            for raw in self.log.records:
+                record = parse_records(raw)[0]
+                if record.kind is Kind.DATA:
+                    self.table.append(
+                        record.producer, record.producer_seq, record.seq, record.count
+                    )
+            opened = self.log.open(epoch, self.name)
+            self.leader, self.holding = None, False
+            if self.publishing:
+                self._sockets["feed"].send(opened)
+            for sender, hello in self._held:
+                answer = encode(self._on_hello(sender, hello))
+                self._sockets["intake"].send_multipart([sender, answer])
+            self._held.clear()
+
     def append(self, *bodies: bytes, producer: str = "other", publish: bool = True) -> None:
         """Puts messages of somebody else into the log."""
         with self.lock:
@@ -133,15 +171,25 @@ class FakeNode:
                 elif replay in ready:
                     sender, frame = replay.recv_multipart()
                     replay.send_multipart([sender, self._on_replay(replays.decode(frame))])
-                elif self.publishing:
+                elif self.publishing and self.leader is None:
                     head = Head(self.cluster, self.name, self.log.epoch, self.log.last_seq)
                     self._sockets["feed"].send(encode(head))
 
     def _on_intake(self, sender: bytes, message: IntakeRequest) -> IntakeReply | None:
         if self.refuse_with is not None:
             return self.refuse_with
+        attempt = message.attempt if isinstance(message, Submit) else 0
+        if self.leader is not None:
+            return self._redirect(message.session, attempt)
+        if self.draining and isinstance(message, ProducerHello | Submit):
+            return Refused(Reason.BUSY, "it drains for a switchover", message.session, attempt)
         match message:
+            case ProducerHello() if self.holding:
+                self.hellos.append(message)
+                self._held.append((sender, message))
+                return None
             case ProducerHello():
+                self.hellos.append(message)
                 return self._on_hello(sender, message)
             case ProducerBye():
                 self.byes += 1
@@ -161,7 +209,6 @@ class FakeNode:
                 return self._on_submit(name, message)
 
     def _on_hello(self, sender: bytes, hello: ProducerHello) -> IntakeReply:
-        self.hellos.append(hello)
         older = self.sessions.get(hello.producer)
         if older is not None and older[1] != hello.session:
             if hello.resume:
@@ -172,9 +219,22 @@ class FakeNode:
         self.sessions[hello.producer] = (sender, hello.session)
         entry = self.table.get(hello.producer)
         last = entry.last_producer_seq if entry else 0
-        return ProducerWelcome(hello.session, self.cluster, self.name, 1, last, last, 1_000, 50)
+        return ProducerWelcome(
+            hello.session,
+            self.cluster,
+            self.name,
+            self.log.epoch,
+            last,
+            last,
+            1_000,
+            self.heartbeat_ms,
+        )
 
-    def _on_submit(self, name: str, submit: Submit) -> IntakeReply:
+    def _redirect(self, session: int, attempt: int = 0) -> Refused:
+        named = [self.leader.intake] if self.leader else []
+        return Refused(Reason.NOT_PRIMARY, "a standby", session, attempt, leader=named)
+
+    def _on_submit(self, name: str, submit: Submit) -> IntakeReply | None:
         entry = self.table.get(name)
         accepted = entry.last_producer_seq if entry else 0
         bodies = decode_messages(submit.messages)
@@ -182,11 +242,13 @@ class FakeNode:
             return Refused(Reason.GAP, "gap", submit.session, submit.attempt, expected=accepted + 1)
         fresh = bodies[accepted + 1 - submit.producer_seq :]
         if fresh:
-            self._append(name, fresh)
+            self._append(name, fresh, self.releasing)
+        if not self.releasing:
+            return None
         entry = self.table.get(name)
         last = submit.producer_seq + submit.count - 1
         runs = entry.find(submit.producer_seq, last) if entry else []
-        return Confirmed(submit.session, 1, runs)
+        return Confirmed(submit.session, self.log.epoch, runs)
 
     def _known(self, sender: bytes) -> str | None:
         return next((name for name, (at, _) in self.sessions.items() if at == sender), None)

@@ -56,6 +56,13 @@ class LogBook:
         other.last_seq, other.epoch, other._hash = self.last_seq, self.epoch, self._hash
         return other
 
+    def cut(self, records: int) -> None:
+        """Drops the newest `records` of them."""
+        if records:
+            del self.records[-records:], self.firsts[-records:]
+            last = parse_records(self.records[-1])[0]
+            self.last_seq, self.epoch, self._hash = last.last_seq, last.epoch, last.hash
+
     def _add(self, kind: Kind, name: str, producer_seq: int, count: int, payload: bytes) -> bytes:
         first = self.last_seq + 1
         raw, self._hash = encode_record(
@@ -142,10 +149,14 @@ class ProducerDriver:
             self.core.received(encode(message), self.now)
 
     def welcome(
-        self, accepted: int = 0, confirmed: int | None = None, cluster: str = CLUSTER
+        self,
+        accepted: int = 0,
+        confirmed: int | None = None,
+        cluster: str = CLUSTER,
+        epoch: int = 1,
     ) -> None:
         confirmed = accepted if confirmed is None else confirmed
-        self.hear(ProducerWelcome(SESSION, cluster, "a", 1, accepted, confirmed, 65_536, 100))
+        self.hear(ProducerWelcome(SESSION, cluster, "a", epoch, accepted, confirmed, 65_536, 100))
 
     def confirm(self, *runs: tuple[int, int, int]) -> None:
         self.hear(Confirmed(SESSION, 1, [Run(*run) for run in runs]))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interlock.primary.acks import take_ack
 from interlock.primary.replicate import Standby
 from interlock.shared.errors import Reason, RemoteError
-from interlock.shared.messages import LinkAck, LinkHello
+from interlock.shared.messages import PROTOCOL_VERSION, LinkAck, LinkHello
 from interlock.shared.wire import GENESIS, Position
 
 SESSION = 77
@@ -22,7 +22,8 @@ def at(seq: int) -> Position:
 
 def standby(*sent: int, last: Position = GENESIS) -> Standby:
     """A standby that began at `last` and was sent a frame of 10 bytes up to each of `sent`."""
-    made = Standby(b"s", LinkHello(1, "c", "b", 1, SESSION, [], last, 0, "written"), 0)
+    hello = LinkHello(PROTOCOL_VERSION, "c", "b", 1, SESSION, [], last, 0, "written")
+    made = Standby(b"s", hello, 0)
     for seq in sent:
         made.note_sent(at(seq), 10, 0)
     return made

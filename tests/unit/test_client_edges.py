@@ -50,6 +50,7 @@ class InstantChannel:
         self.fd, self._peer = os.pipe()
         self.frames: list[bytes] = []
         self.found_empty = False
+        self.writable = True
         self.made.append(self)
 
     def receive(self) -> bytes | None:
@@ -100,6 +101,31 @@ def test_a_producer_waits_only_on_a_socket_that_it_found_empty(
     exchange.pump(driver.now)
     assert driver.core.backlog.unconfirmed == 0, "what the first confirmation let go is confirmed"
     assert channels.made[-1].found_empty
+
+
+def test_a_hello_goes_out_when_the_connection_shows_only_after_it_was_tried(
+    channels: type[InstantChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket takes nothing; then, looked at, it has a connection, and its descriptor says no
+    more about it."""
+
+    def takes_when_looked_at(self: InstantChannel, frame: bytes) -> bool:
+        if not self.found_empty:
+            return False
+        self.found_empty = False
+        self.frames += type(self).answer(frame)
+        return True
+
+    def answer(frame: bytes) -> list[bytes]:
+        if isinstance(_requests.decode(frame), ProducerHello):
+            return [encode(ProducerWelcome(SESSION, CLUSTER, "a", 1, 0, 0, 1_000, 100))]
+        return []
+
+    monkeypatch.setattr(channels, "send", takes_when_looked_at)
+    channels.answer = staticmethod(answer)
+    driver = ProducerDriver()
+    Exchange(driver.core).pump(driver.now)
+    assert driver.core.welcomed
 
 
 def test_a_consumer_waits_only_on_sockets_that_it_found_empty(

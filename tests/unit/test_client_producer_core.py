@@ -220,7 +220,7 @@ def test_busy_is_waited_out_and_a_burst_of_refusals_counts_once() -> None:
     assert [(attempt, first) for attempt, first, _ in driver.submitted()] == [(3, 2), (3, 6)]
 
 
-def test_the_back_off_doubles_up_to_its_bound_and_starts_anew_after_progress() -> None:
+def test_the_back_off_is_half_of_what_was_waited_for_and_starts_anew_after_progress() -> None:
     driver = connected()
     driver.send(b"x")
 
@@ -233,7 +233,9 @@ def test_the_back_off_doubles_up_to_its_bound_and_starts_anew_after_progress() -
             driver.hear(ProducerPong(SESSION, "GATED"))
         return (driver.now - start) // MS
 
-    assert [refused_for() for _ in range(8)] == [5, 10, 20, 40, 80, 160, 250, 250]
+    assert [refused_for() for _ in range(14)] == (
+        [5, 5, 5, 8, 12, 18, 27, 40, 60, 90, 135, 203, 250, 250]
+    )
     driver.confirm((1, 1, 1))
     driver.send(b"y")
     driver.sent()

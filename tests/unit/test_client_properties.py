@@ -97,7 +97,7 @@ class ReaderWorld:
         elif calm or rng.random() < 0.4:
             self.now += 100 * MS
             core.tick(self.now)
-            core.feed(encode(Head(CLUSTER, "a", 1, self._released(calm))), self.now)
+            core.feed(encode(Head(CLUSTER, "a", self.log.epoch, self._released(calm))), self.now)
         else:
             self._publish()
         self._collect()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.shared.config import AckLevel, Limits, Timing, load_config
+from interlock.shared.config import AckLevel, Environment, Limits, Timing, load_config
 from interlock.shared.errors import UserError
 
 CLUSTER = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -55,10 +55,20 @@ def test_a_valid_file_is_read(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, PAIR))
     assert config.cluster == CLUSTER
     assert config.pair.ack_level is AckLevel.WRITTEN
+    assert (config.pair.approvals, config.pair.environment) == (1, Environment.PRODUCTION)
+    assert config.timing.drain_timeout_ms == 5_000
     assert (config.pair.primary, config.secondary()) == ("a", "b")
     assert (config.peer_of("a"), config.peer_of("b")) == ("b", "a")
     assert (config.timing, config.limits) == (Timing(), Limits())
     assert config.node("b").telemetry == "ipc:///tmp/telemetry"
+
+
+def test_what_operations_need_can_be_set(tmp_path: Path) -> None:
+    pair = 'primary = "a"\napprovals = 2\nenvironment = "drill"'
+    text = PAIR.replace('primary = "a"', pair) + "\n[timing]\ndrain_timeout_ms = 1\n"
+    config = load_config(write(tmp_path, text))
+    assert (config.pair.approvals, config.pair.environment) == (2, Environment.DRILL)
+    assert config.timing.drain_timeout_ms == 1
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
@@ -102,6 +112,30 @@ def test_an_unknown_node_is_told_which_there_are(tmp_path: Path) -> None:
             'primary = "a"\nack_level = "maybe"',
             ["pair.ack_level", "'maybe'"],
             id="bad-ack-level",
+        ),
+        pytest.param(
+            'primary = "a"',
+            'primary = "a"\nenvironment = "test"',
+            ["pair.environment", "'test'"],
+            id="bad-environment",
+        ),
+        pytest.param(
+            'primary = "a"',
+            'primary = "a"\napprovals = 0',
+            ["pair.approvals", ">= 1"],
+            id="nobody-approves",
+        ),
+        pytest.param(
+            'primary = "a"',
+            'primary = "a"\napprovals = 3',
+            ["pair.approvals", "<= 2"],
+            id="too-many-approvals",
+        ),
+        pytest.param(
+            "[pair]",
+            "timing = {drain_timeout_ms = 0}\n[pair]",
+            ["timing.drain_timeout_ms", ">= 1"],
+            id="no-time-to-drain",
         ),
         pytest.param(
             'primary = "a"',

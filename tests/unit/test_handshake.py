@@ -10,8 +10,9 @@ from interlock.primary.intake import Fresh, Session
 from interlock.primary.sequence import Sequencer
 from interlock.shared.epochs import Epoch, Mode
 from interlock.shared.errors import Reason, RemoteError
+from interlock.shared.handed import Opening
 from interlock.shared.log import LogState
-from interlock.shared.messages import LinkHello
+from interlock.shared.messages import PROTOCOL_VERSION, LinkHello
 from interlock.shared.wire import GENESIS, Position, encode_messages, parse_record
 
 LEVEL = "written"
@@ -29,7 +30,8 @@ class Log:
     def reign(self, leader: str, number: int, *bodies: bytes) -> Log:
         """Opens an epoch and adds one record for each body, of a producer of that name."""
         sequencer = Sequencer(self.state, leader)
-        records = [sequencer.open_epoch(number, Mode.GATED, "", "test", 0, 0)]
+        opening = Opening(number, Mode.GATED, "", "test", "", False)
+        records = [sequencer.open_epoch(opening, 0, 0)]
         for body in bodies:
             entry = self.state.producers.get("p")
             count = entry.last_producer_seq if entry else 0
@@ -54,15 +56,24 @@ class Log:
 
 def hello(log: Log, *, promised: int = 0) -> LinkHello:
     state = log.state
-    return LinkHello(1, CLUSTER, "b", 1, 1, state.history.epochs, state.position, promised, LEVEL)
+    epochs, last = state.history.epochs, state.position
+    return LinkHello(PROTOCOL_VERSION, CLUSTER, "b", 1, 1, epochs, last, promised, LEVEL)
 
 
 def verdict(
-    ours: Log, theirs: Log, *, is_open: bool = False, promised: int = 0, first_seq: int = 1
+    ours: Log,
+    theirs: Log,
+    *,
+    is_open: bool = False,
+    promised: int = 0,
+    asked: int = 0,
+    first_seq: int = 1,
 ) -> Verdict:
+    """`asked`: the highest number that we asked for, if it is above the one that we lead."""
     own_hash = ours.hashes.get(theirs.state.last_seq)
     told = hello(theirs, promised=promised)
-    return judge(told, ours.state, "a", is_open, own_hash, first_seq)
+    asked_epoch = max(asked, ours.state.history.number)
+    return judge(told, ours.state, "a", is_open, asked_epoch, own_hash, first_seq)
 
 
 LOG = Log().reign("a", 1, b"1", b"2").reign("a", 3, b"3", b"4")  # seqs 1..6
@@ -111,7 +122,7 @@ def test_a_longer_log_that_left_ours_before_its_end_diverges() -> None:
 
 def test_a_record_that_ends_within_one_of_ours_diverges() -> None:
     told = msgspec.structs.replace(hello(LOG), last=Position(5, 1))
-    assert judge(told, LOG.state, "a", False, None, 1) is Verdict.DIVERGE
+    assert judge(told, LOG.state, "a", False, 3, None, 1) is Verdict.DIVERGE
 
 
 @pytest.mark.parametrize("is_open", [False, True])
@@ -127,6 +138,39 @@ def test_a_promise_above_the_open_epoch_fences_and_above_a_closed_one_does_not()
     assert verdict(LOG, LOG, is_open=True, promised=3) is Verdict.JOIN
     assert verdict(LOG, LOG, is_open=True, promised=4) is Verdict.FENCE
     assert verdict(LOG, LOG, is_open=False, promised=4) is Verdict.JOIN
+
+
+def test_a_promise_that_we_asked_for_does_not_fence() -> None:
+    """A primary in solo asks for the number of the gated epoch to come, the link breaks before it
+    opens it, and the standby dials again: the promise is ours. A higher one is somebody else's."""
+    assert verdict(LOG, LOG, is_open=True, promised=4, asked=4) is Verdict.JOIN
+    assert verdict(LOG, LOG, is_open=True, promised=5, asked=4) is Verdict.FENCE
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("leader", ["a", "b"])
+def test_a_log_that_leaves_ours_in_an_earlier_epoch_is_a_tail(leader: str, is_open: bool) -> None:
+    """b led epoch 3 and wrote what nobody acknowledged; a was promoted without it and leads 5. Its
+    tail has to be cut, which only an operator asks for. It is no divergence of both: a leads on."""
+    theirs = LOG.copy(3).reign(leader, 4, b"tail", b"more")
+    ours = LOG.copy(4).reign("a", 5, b"new")
+    assert verdict(ours, theirs, is_open=is_open) is Verdict.TAIL
+    longer = LOG.copy(3).reign(leader, 4, *[b"tail"] * 9)
+    assert longer.state.last_seq > ours.state.last_seq
+    assert verdict(ours, longer, is_open=is_open) is Verdict.TAIL
+
+
+def test_a_tail_of_an_epoch_that_both_know_is_no_prefix() -> None:
+    """They went on in epoch 3 after the record at which we closed it by opening the next."""
+    theirs = LOG.copy(5).reign("a", 4)
+    assert verdict(LOG.copy(5).reign("a", 5), theirs, is_open=True) is Verdict.TAIL
+    assert verdict(LOG.copy(5).reign("a", 5), LOG, is_open=True) is Verdict.TAIL
+
+
+def test_a_tail_of_the_same_epoch_number_is_a_divergence() -> None:
+    """Both led number 4: nobody can say whose is the later one."""
+    theirs = LOG.copy(5).reign("b", 4)
+    assert verdict(LOG.copy(5).reign("a", 4), theirs, is_open=True) is Verdict.DIVERGE
 
 
 def test_an_empty_log_does_not_lead_over_a_full_one() -> None:
@@ -149,7 +193,7 @@ def test_what_is_not_retained_cannot_be_streamed() -> None:
 def test_an_absurd_position_is_no_crash(last: Position) -> None:
     told = msgspec.structs.replace(hello(LOG), last=last)
     try:
-        found = judge(told, LOG.state, "a", True, LOG.hashes.get(last.seq), 1)
+        found = judge(told, LOG.state, "a", True, 3, LOG.hashes.get(last.seq), 1)
     except RemoteError:
         return
     assert found is Verdict.DIVERGE
@@ -162,14 +206,16 @@ def test_an_absurd_history_is_no_crash() -> None:
         [LOG.state.history.epochs[-1]] * 3,
     ):
         told = msgspec.structs.replace(hello(LOG), epochs=epochs, last=Position(9, 9))
-        assert judge(told, LOG.state, "a", True, None, 1) in (Verdict.FENCE, Verdict.DIVERGE)
+        found = judge(told, LOG.state, "a", True, 3, None, 1)
+        assert found in (Verdict.FENCE, Verdict.TAIL, Verdict.DIVERGE)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"version": 0}, Reason.WRONG_VERSION),
-        ({"version": 2, "cluster": "x", "node": "x"}, Reason.WRONG_VERSION),
+        ({"version": 1}, Reason.WRONG_VERSION),
+        ({"version": PROTOCOL_VERSION + 1, "cluster": "x", "node": "x"}, Reason.WRONG_VERSION),
         ({"cluster": ""}, Reason.WRONG_CLUSTER),
         ({"cluster": CLUSTER.upper() + "x"}, Reason.WRONG_CLUSTER),
         ({"node": "a"}, Reason.WRONG_NODE),
@@ -178,7 +224,7 @@ def test_an_absurd_history_is_no_crash() -> None:
     ],
 )
 def test_only_the_peer_of_this_pair_is_let_in(change: dict[str, object], reason: Reason) -> None:
-    told = LinkHello(1, CLUSTER, "b", 1, 1, [], GENESIS, 0, LEVEL)
+    told = LinkHello(PROTOCOL_VERSION, CLUSTER, "b", 1, 1, [], GENESIS, 0, LEVEL)
     check_identity(told, CLUSTER, "b", LEVEL)
     with pytest.raises(RemoteError) as caught:
         check_identity(msgspec.structs.replace(told, **change), CLUSTER, "b", LEVEL)

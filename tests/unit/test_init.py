@@ -88,7 +88,7 @@ def test_init_tells_ranges_that_are_true(tmp_path: Path, bound: str) -> None:
         path.write_text(text.replace(line, f"{key} = {beyond}"), "utf-8")
         with pytest.raises(UserError, match=rf"\.{key}: expected `int`"):
             load_config(path)
-    assert told == (10 if bound == "lowest" else 9)
+    assert told == (11 if bound == "lowest" else 10)
 
 
 def test_init_takes_names_ports_host_and_level(tmp_path: Path) -> None:

@@ -17,7 +17,14 @@ from interlock.shared.config import Limits
 from interlock.shared.errors import Reason, RemoteError
 from interlock.shared.events import FromProducer
 from interlock.shared.limits import MAX_PAYLOAD_BYTES, MAX_PRODUCER_RECORDS
-from interlock.shared.messages import Confirmed, ProducerBye, ProducerHello, ProducerWelcome, Submit
+from interlock.shared.messages import (
+    PROTOCOL_VERSION,
+    Confirmed,
+    ProducerBye,
+    ProducerHello,
+    ProducerWelcome,
+    Submit,
+)
 from interlock.shared.producers import ProducerTable, Run
 from interlock.shared.wire import decode_messages, encode_messages
 from support.world import World
@@ -36,7 +43,7 @@ def intake(table: ProducerTable) -> Intake:
 
 
 def hello(name: str = "p", session: int = 1, **changes: object) -> ProducerHello:
-    made = ProducerHello(1, CLUSTER, name, session, False)
+    made = ProducerHello(PROTOCOL_VERSION, CLUSTER, name, session, False)
     return msgspec.structs.replace(made, **changes)
 
 
@@ -67,7 +74,8 @@ def reason_of(act: Callable[[], object]) -> Reason:
     ("changes", "reason"),
     [
         ({"version": 0}, Reason.WRONG_VERSION),
-        ({"version": 2}, Reason.WRONG_VERSION),
+        ({"version": PROTOCOL_VERSION - 1}, Reason.WRONG_VERSION),
+        ({"version": PROTOCOL_VERSION + 1}, Reason.WRONG_VERSION),
         ({"cluster": "another"}, Reason.WRONG_CLUSTER),
         ({"producer": ""}, Reason.BAD_NAME),
         ({"producer": "seventeen-letters"}, Reason.BAD_NAME),

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.shared.epochs import Epoch, EpochOpened, History, Mode, Relation, compare
+from interlock.shared.epochs import (
+    Epoch,
+    EpochClosed,
+    EpochOpened,
+    History,
+    Mode,
+    Relation,
+    common_seq,
+    compare,
+    describe,
+)
 from interlock.shared.errors import LocalError, Reason, RemoteError
-from interlock.shared.log import Chain, LogDump, LogState
+from interlock.shared.limits import MAX_OPERATIONS_KNOWN
+from interlock.shared.log import Chain, LogDump, LogState, closed_for
+from interlock.shared.operations import Operation, Receipt, Request, Result
 from interlock.shared.wire import (
     GENESIS,
     Kind,
@@ -23,16 +35,35 @@ from interlock.shared.wire import (
 from support.journal_kit import make_log, state_at
 
 
-def record(kind: Kind = Kind.TICK, **changes: int) -> Record:
+def closing(number: int = 2, *, handover: bool = True) -> bytes:
+    closed = EpochClosed(number, "b", "a", handover, "ann", "patching", "00ff")
+    return msgspec.msgpack.encode(closed)
+
+
+def receipt(
+    operation: Operation, result: Result = Result.DONE, name: str = "00ff", operator: str = "ann"
+) -> bytes:
+    request = Request(operation, "b")
+    return msgspec.msgpack.encode(
+        Receipt(name, request, operator, [], "a drill", "", result, "", [], 2, 1, 2)
+    )
+
+
+def record(kind: Kind = Kind.TICK, payload: bytes | None = None, **changes: int) -> Record:
     """A record that continues the log of `base`, but for the changes."""
     fields = {"epoch": 2, "seq": 11, "time_ns": 100, "prev_hash": 77, "producer_seq": 0} | changes
-    payload = b"\x80"
-    if kind is Kind.EPOCH_OPENED:
+    if payload is not None:
+        pass
+    elif kind is Kind.EPOCH_OPENED:
         payload = msgspec.msgpack.encode(
             EpochOpened(fields["epoch"], "a", Mode.GATED, fields["seq"], "", "")
         )
-    if kind is Kind.DATA:
-        payload = encode_messages([b"x"])
+    elif kind is Kind.EPOCH_CLOSED:
+        payload = closing(fields["epoch"])
+    elif kind is Kind.OPERATION:
+        payload = receipt(Operation.SOLO)
+    else:
+        payload = encode_messages([b"x"]) if kind is Kind.DATA else b"\x80"
     raw, _ = encode_record(
         kind,
         fields["epoch"],
@@ -66,6 +97,8 @@ def base() -> LogState:
         record(Kind.EPOCH_OPENED, epoch=3),
         record(Kind.EPOCH_OPENED, epoch=30),
         record(Kind.DATA, producer_seq=3),
+        record(Kind.EPOCH_CLOSED),
+        record(Kind.OPERATION),
     ],
 )
 def test_what_continues_the_log_is_taken(good: Record) -> None:
@@ -91,6 +124,14 @@ def test_what_continues_the_log_is_taken(good: Record) -> None:
         (record(Kind.DATA, producer_seq=2), Reason.GAP),
         (record(Kind.DATA, producer_seq=4), Reason.GAP),
         (record(Kind.DATA, producer_seq=0), Reason.GAP),
+        (record(Kind.EPOCH_CLOSED, epoch=3), Reason.WRONG_EPOCH),
+        (record(Kind.EPOCH_CLOSED, closing(1)), Reason.MALFORMED),
+        (record(Kind.EPOCH_CLOSED, b"\x80"), Reason.MALFORMED),
+        (record(Kind.EPOCH_CLOSED, b"\xc1"), Reason.MALFORMED),
+        (record(Kind.OPERATION, b"\x80"), Reason.MALFORMED),
+        (record(Kind.OPERATION, b""), Reason.MALFORMED),
+        (record(Kind.OPERATION, receipt(Operation.PAUSE)[:-1]), Reason.MALFORMED),
+        (record(Kind.EPOCH_OPENED, b"\x80", epoch=3), Reason.MALFORMED),
     ],
 )
 def test_what_does_not_continue_the_log_is_refused_and_changes_nothing(
@@ -122,6 +163,107 @@ def test_a_state_loaded_from_its_dump_goes_on_the_same(sizes: list[int], cut: in
     for raw in maker.records[cut:]:
         state.apply(parse_record(memoryview(raw), 0))
     assert state.dump() == maker.state.dump()
+
+
+# Closings and receipts ------------------------------------------------------------------------
+
+
+def after(state: LogState, kind: Kind, payload: bytes | None = None, **changes: int) -> Record:
+    """A record that continues `state`, but for the changes."""
+    fields = {
+        "epoch": state.chain.epoch,
+        "seq": state.last_seq + 1,
+        "prev_hash": state.chain.hash,
+    }
+    return record(kind, payload, **(fields | changes))
+
+
+def test_the_closing_of_an_epoch_is_known_until_the_next_one_opens() -> None:
+    state = base()
+    state.apply(record(Kind.EPOCH_CLOSED))
+    assert state.closed == EpochClosed(2, "b", "a", True, "ann", "patching", "00ff")
+    assert closed_for(state) == "a"
+    state.apply(after(state, Kind.EPOCH_OPENED, epoch=3))
+    assert state.closed is None
+    assert closed_for(state) == ""
+
+
+def test_an_epoch_that_was_closed_for_nobody_hands_nothing_over() -> None:
+    """A demote: the successor may be promoted, but does not take the lead by itself."""
+    state = base()
+    assert closed_for(state) == ""
+    state.apply(record(Kind.EPOCH_CLOSED, closing(handover=False)))
+    assert state.closed is not None
+    assert closed_for(state) == ""
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.EPOCH_OPENED}))
+def test_nothing_follows_a_closing_but_an_opening(kind: Kind) -> None:
+    """Whoever leads next may have opened its epoch right there: a record more in the closed epoch
+    would be a second value of that seq."""
+    state = base()
+    state.apply(record(Kind.EPOCH_CLOSED))
+    before = state.dump()
+    late = after(state, kind, producer_seq=3 if kind is Kind.DATA else 0)
+    with pytest.raises(RemoteError, match="closed before") as caught:
+        state.apply(late)
+    assert caught.value.reason is Reason.WRONG_EPOCH
+    assert state.dump() == before
+
+
+def test_the_pair_is_paused_and_resumed_by_receipts_of_what_was_done() -> None:
+    state = base()
+    for operation, result, paused in (
+        (Operation.PAUSE, Result.REFUSED, ""),
+        (Operation.PAUSE, Result.UNKNOWN, ""),
+        (Operation.SOLO, Result.DONE, ""),
+        (Operation.PAUSE, Result.DONE, "paused by ann: a drill"),
+        (Operation.RESUME, Result.REFUSED, "paused by ann: a drill"),
+        (Operation.GATE, Result.DONE, "paused by ann: a drill"),
+        (Operation.RESUME, Result.DONE, ""),
+    ):
+        state.apply(after(state, Kind.OPERATION, receipt(operation, result)))
+        assert state.paused == paused, (operation, result)
+
+
+def test_a_pause_outlives_the_epoch_and_its_leader() -> None:
+    """It is a decision about the pair, not about a node."""
+    state = base()
+    state.apply(record(Kind.OPERATION, receipt(Operation.PAUSE)))
+    state.apply(after(state, Kind.EPOCH_CLOSED))
+    state.apply(after(state, Kind.EPOCH_OPENED, epoch=3))
+    assert state.paused == "paused by ann: a drill"
+
+
+def test_the_newest_operations_are_known_by_their_ids() -> None:
+    """So that a receipt that is told twice is logged once; what did not happen is known too."""
+    state = base()
+    for number in range(MAX_OPERATIONS_KNOWN + 2):
+        result = (Result.DONE, Result.REFUSED, Result.UNKNOWN)[number % 3]
+        state.apply(after(state, Kind.OPERATION, receipt(Operation.GATE, result, f"{number:x}")))
+    assert list(state.operations) == [f"{number:x}" for number in range(2, number + 1)]
+
+
+def test_what_operations_left_is_in_the_dump() -> None:
+    state = base()
+    state.apply(record(Kind.OPERATION, receipt(Operation.PAUSE)))
+    state.apply(after(state, Kind.EPOCH_CLOSED))
+    encoded = msgspec.msgpack.encode(state.dump())
+    again = LogState.load(msgspec.msgpack.decode(encoded, type=LogDump))
+    assert again.dump() == state.dump()
+    assert (again.closed, again.paused) == (state.closed, state.paused)
+    assert list(again.operations) == ["00ff"]
+    with pytest.raises(RemoteError, match="closed before"):
+        again.apply(after(again, Kind.TICK))
+
+
+def test_an_opening_that_accepted_loss_is_marked_in_the_history() -> None:
+    opened = EpochOpened(3, "a", Mode.SOLO, 11, "ann", "all is lost", "00ff", accepted_loss=True)
+    taken = record(Kind.EPOCH_OPENED, msgspec.msgpack.encode(opened), epoch=3)
+    state = base()
+    state.apply(taken)
+    assert state.history.last == Epoch(3, "a", Mode.SOLO, 11, taken.hash, True)
+    assert state.history.last != Epoch(3, "a", Mode.SOLO, 11, taken.hash)
 
 
 # History and compare --------------------------------------------------------------------------
@@ -193,3 +335,41 @@ def test_an_epoch_that_begins_right_after_our_end_is_ahead() -> None:
     ours, theirs = History([E1]), [E1, E2]
     assert compare(ours, Position(10, 1), theirs, AT_25, None) is Relation.AHEAD
     assert compare(ours, Position(11, 1), theirs, AT_25, None) is Relation.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("ours", "our_last", "theirs", "their_last", "common"),
+    [
+        ([], 0, [], 0, 0),
+        ([E1], 8, [], 0, 0),
+        ([], 0, [E1], 8, 0),
+        # In the same epoch the shorter log ends first.
+        ([E1], 8, [E1], 5, 5),
+        ([E1], 8, [E1], 8, 8),
+        ([E1], 8, [E1], 15, 8),
+        # One went on into an epoch that the other does not know: they part where it opened.
+        ([E1, E2], 15, [E1], 8, 8),
+        ([E1, E2], 15, [E1], 19, 10),
+        ([E1], 19, [E1, E2], 15, 10),
+        ([E1, E2], 15, [E1, E2_OF_B], 25, 10),
+        ([E1, E2], 15, [E1, E3], 25, 10),
+        ([E1, E2], 25, [E1, E2, E3], 30, 20),
+        ([E1, E2, E3], 30, [E1, E2], 25, 20),
+        # No epoch is shared: nothing is.
+        ([E2], 15, [E2_OF_B], 15, 0),
+    ],
+)
+def test_where_two_logs_part(
+    ours: list[Epoch], our_last: int, theirs: list[Epoch], their_last: int, common: int
+) -> None:
+    assert common_seq(ours, our_last, theirs, their_last) == common
+    assert common_seq(theirs, their_last, ours, our_last) == common
+
+
+def test_what_lies_beyond_is_told_by_epoch() -> None:
+    assert describe([E1, E2, E3], 15, 25) == [
+        "epoch 2 (gated), led by a: seq 16 to 20",
+        "epoch 3 (gated), led by b: seq 21 to 25",
+    ]
+    assert describe([E1, E2, E3], 25, 25) == []
+    assert len(describe([E1, E2, E3], 0, 25)) == 3

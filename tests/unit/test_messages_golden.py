@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from golden import messages as golden
 
-from interlock.shared import limits, telemetry, wire
+from interlock.shared import commands, epochs, limits, operations, telemetry, wire
 from interlock.shared import messages as protocol
 from interlock.shared.errors import Reason
 
@@ -75,8 +75,10 @@ def table_after(heading: str, head: str = "|") -> list[list[str]]:
     return table
 
 
-def documented_type(kind: msgspec.inspect.Type) -> str:
-    """The page's word for the type of a field."""
+WORDS = {"NodeStatus": "status", "QuarantineEntry": "entry"}
+
+
+def documented_number(kind: msgspec.inspect.IntType) -> str:
     match kind:
         case msgspec.inspect.IntType(ge=0, lt=None):
             return "u64"
@@ -88,20 +90,32 @@ def documented_type(kind: msgspec.inspect.Type) -> str:
             return "count"
         case msgspec.inspect.IntType(ge=None, gt=None, le=None, lt=None):
             return "int"
+    raise AssertionError(f"the page has no word for {kind}")
+
+
+def documented_type(kind: msgspec.inspect.Type) -> str:
+    """The page's word for the type of a field."""
+    match kind:
+        case msgspec.inspect.IntType():
+            return documented_number(kind)
         case msgspec.inspect.BoolType():
             return "bool"
         case msgspec.inspect.StrType(max_length=1_000):
             return "text"
         case msgspec.inspect.StrType(min_length=1, max_length=64):
             return "name"
-        case msgspec.inspect.EnumType(cls=cls) if cls is Reason:
-            return "reason"
+        case msgspec.inspect.StrType(min_length=1, max_length=500):
+            return "sentence"
+        case msgspec.inspect.EnumType(cls=cls):
+            return cls.__name__.lower()
         case msgspec.inspect.BytesType() | msgspec.inspect.MemoryViewType():
             return "bin"
         case msgspec.inspect.RawType():
             return "messages"
         case msgspec.inspect.StructType(cls=cls):
-            return {"NodeStatus": "status"}.get(cls.__name__, cls.__name__.lower())
+            return WORDS.get(cls.__name__, cls.__name__.lower())
+        case msgspec.inspect.UnionType(types=(one, msgspec.inspect.NoneType())):
+            return f"{documented_type(one)} or nil"
         case msgspec.inspect.ListType(item_type=item):
             return f"[{documented_type(item)}]"
     raise AssertionError(f"the page has no word for {kind}")
@@ -116,6 +130,64 @@ def test_the_page_lists_the_fields_of_each_message(name: str) -> None:
         for number, field in enumerate(info.fields, 1)
     ]
     assert [row[:3] for row in table_after(f"#### `{name}`:")] == expected
+
+
+MAPS: dict[str, type[msgspec.Struct]] = {
+    "Payload `epoch-opened`": epochs.EpochOpened,
+    "Payload `epoch-closed`": epochs.EpochClosed,
+    "Map `request`": operations.Request,
+    "Map `preflight`": operations.Preflight,
+    "Map `guard`": operations.Guard,
+    "Map `risk`": operations.Risk,
+    "Map `receipt`": operations.Receipt,
+    "Map `check`": operations.Check,
+    "Map `entry`": commands.QuarantineEntry,
+}
+
+
+def documented_value(kind: msgspec.inspect.Type) -> str:
+    """The page's word for the type of a value in a map; its bounds are told in words."""
+    match kind:
+        case msgspec.inspect.StrType():
+            return "str"
+        case msgspec.inspect.IntType():
+            return "int"
+        case msgspec.inspect.FloatType():
+            return "float"
+        case msgspec.inspect.ListType(item_type=item):
+            return f"[{documented_value(item)}]"
+        case msgspec.inspect.DictType(key_type=key, value_type=value):
+            return f"{{{documented_value(key)}: {documented_value(value)}}}"
+    return documented_type(kind)
+
+
+@pytest.mark.parametrize("heading", MAPS)
+def test_the_page_lists_the_keys_of_each_map(heading: str) -> None:
+    info = msgspec.inspect.type_info(MAPS[heading])
+    assert isinstance(info, msgspec.inspect.StructType)
+    expected = [[field.name, documented_value(field.type)] for field in info.fields]
+    assert [row[:2] for row in table_after(f"#### {heading}")] == expected
+
+
+def test_the_page_tells_the_defaults_of_a_request() -> None:
+    """They are what may be left out."""
+    info = msgspec.inspect.type_info(operations.Request)
+    assert isinstance(info, msgspec.inspect.StructType)
+    optional = {field.name for field in info.fields if not field.required}
+    rows = table_after("#### Map `request`")
+    assert {row[0] for row in rows if "Default " in row[2]} == optional
+
+
+def test_the_page_lists_the_operations_and_results() -> None:
+    rows = table_after("## How to operate")
+    assert [row[0].strip("`") for row in rows] == [one.value for one in operations.Operation]
+    (result,) = (row[2] for row in table_after("#### Map `receipt`") if row[0] == "result")
+    assert re.findall(r"`(\w+)`", result) == [one.value for one in operations.Result]
+
+
+def test_the_page_has_no_other_map() -> None:
+    found = re.findall(r"^#### ((?:Map|Payload) `[a-z-]+`)", TEXT, re.MULTILINE)
+    assert sorted(found) == sorted(MAPS)
 
 
 def test_the_page_has_no_other_message() -> None:
@@ -148,6 +220,9 @@ def test_the_page_lists_the_keys_of_a_status() -> None:
         "link": telemetry.LinkStatus,
         "journal": telemetry.JournalStatus,
         "producers": telemetry.ProducerStatus,
+        "stages": telemetry.StageStatus,
+        "unprotected": telemetry.Unprotected,
+        "divergence": telemetry.Divergence,
     }
     for name, struct in structs.items():
         (row,) = re.findall(rf"^\| {name}[^|`]* \| (`.*) \|$", TEXT, re.MULTILINE)
@@ -172,5 +247,9 @@ def test_the_page_tells_the_limits() -> None:
 
 
 def test_the_page_tells_the_versions() -> None:
-    assert "each have a version, both 1." in TEXT
-    assert (wire.VERSION, protocol.PROTOCOL_VERSION) == (1, 1)
+    told = f"The record's version is {wire.VERSION}, the protocol's is {protocol.PROTOCOL_VERSION}."
+    assert told in TEXT
+    versions = {
+        row[3] for name in MESSAGES for row in table_after(f"#### `{name}`:") if row[1] == "version"
+    }
+    assert versions == {str(protocol.PROTOCOL_VERSION)}

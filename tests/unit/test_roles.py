@@ -33,14 +33,40 @@ def test_no_state_is_entered_again_from_itself_and_none_goes_back_to_the_start()
         assert NodeState.STARTING not in after
 
 
-def test_nobody_leads_again_without_resuming_and_nobody_leaves_a_fence_to_lead() -> None:
-    """GATED is entered from RESUMING, or by a primary that was leading; a fenced or diverged node
-    comes back as a standby only."""
-    into_gated = {state for state, after in TRANSITIONS.items() if NodeState.GATED in after}
-    assert into_gated == {NodeState.RESUMING, NodeState.STALLED, NodeState.SOLO}
-    leading = {NodeState.RESUMING, NodeState.GATED, NodeState.STALLED, NodeState.SOLO}
-    for state in (NodeState.FENCED, NodeState.DIVERGED):
-        assert not TRANSITIONS[state] & leading
+LEADING = {NodeState.GATED, NodeState.STALLED, NodeState.SOLO, NodeState.DRAINING}
+STANDBY = {NodeState.ORPHANED, NodeState.CATCHING_UP, NodeState.IN_SYNC}
+ENDED = {NodeState.FENCED, NodeState.DIVERGED}
+
+
+@pytest.mark.parametrize("state", sorted(LEADING, key=lambda state: state.value))
+def test_nobody_leads_without_resuming(state: NodeState) -> None:
+    """Who does not lead yet asks for a promise, or opens what an operator decided, in RESUMING:
+    a standby that is promoted, a node that is fenced, one that starts."""
+    entered_from = {before for before, after in TRANSITIONS.items() if state in after}
+    assert entered_from <= LEADING | {NodeState.RESUMING}
+    for before in STANDBY | ENDED | {NodeState.STARTING}:
+        assert state not in TRANSITIONS[before]
+
+
+def test_solo_begins_where_no_standby_follows() -> None:
+    """P5: less safe only by an operator, and never out of a gate that works."""
+    into_solo = {before for before, after in TRANSITIONS.items() if NodeState.SOLO in after}
+    assert into_solo == {NodeState.RESUMING, NodeState.STALLED, NodeState.DRAINING}
+
+
+def test_a_leader_steps_down_to_dialling() -> None:
+    """Whatever it does, its peer may ask it to give way. And a standby dials first: nobody becomes
+    IN_SYNC because it says so itself."""
+    for state in LEADING:
+        assert NodeState.ORPHANED in TRANSITIONS[state]
+        assert not TRANSITIONS[state] & {NodeState.CATCHING_UP, NodeState.IN_SYNC}
+
+
+def test_a_fenced_or_diverged_node_follows_or_is_promoted_and_nothing_else() -> None:
+    """FENCED ends by reinstating (ORPHANED) or by a promotion (RESUMING). Streams come after."""
+    onward = {NodeState.ORPHANED, NodeState.RESUMING, NodeState.FAILED}
+    for state in ENDED:
+        assert TRANSITIONS[state] - ENDED == onward
 
 
 @pytest.mark.parametrize(("before", "after"), product(NodeState, NodeState))

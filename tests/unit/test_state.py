@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from interlock.shared.errors import LocalError, UserError
+from interlock.shared.operations import Check, Operation, Receipt, Request, Result
 from interlock.shared.roles import Role
 from interlock.shared.state import LOCK_FILE, STATE_FILE, DataDir, NodeMemory
 from interlock.shared.wire import Position
@@ -19,6 +20,34 @@ from interlock.shared.wire import Position
 CLUSTER = "0f8fad5b-d9cb-469f-a165-70867728950e"
 OTHER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 MEMORY = NodeMemory(CLUSTER, "a", Role.SECONDARY, 3, 7, Position(41, 2**64 - 1))
+RECEIPT = Receipt(
+    id="00ff00ff00ff00ff",
+    request=Request(Operation.PROMOTE, "a", solo=True),
+    operator="ann",
+    approvers=["bob"],
+    reason="the primary is gone",
+    attestation="b is stopped",
+    result=Result.DONE,
+    text="a leads epoch 8",
+    checks=[Check("no gap", True, "opened at seq 42")],
+    epoch=8,
+    started_ns=1,
+    finished_ns=2,
+    pause_ms=0.5,
+)
+FULL = NodeMemory(
+    cluster=CLUSTER,
+    node="a",
+    role=Role.SECONDARY,
+    incarnation=3,
+    promised_epoch=7,
+    target=None,
+    doubt="gave way to epoch 7",
+    fenced="node b has promised epoch 7",
+    boot="5f0e",
+    stopped=Position(41, 2**64 - 1),
+    receipts=[RECEIPT],
+)
 
 HOLDER = """
 import sys
@@ -66,14 +95,44 @@ def test_a_new_directory_is_made_and_remembers_nothing(path: Path) -> None:
     data.close()
 
 
-def test_what_is_saved_is_remembered(path: Path) -> None:
+@pytest.mark.parametrize("memory", [MEMORY, FULL], ids=["promises", "all-fields"])
+def test_what_is_saved_is_remembered(path: Path, memory: NodeMemory) -> None:
+    """A fence, a doubt or a receipt that a restart forgot would be a promise broken."""
     data = DataDir(path, CLUSTER, "a")
-    data.save(MEMORY)
-    assert data.memory == MEMORY
+    data.save(memory)
+    assert data.memory == memory
     data.close()
     again = DataDir(path, CLUSTER, "a")
-    assert again.memory == MEMORY
+    assert again.memory == memory
     again.close()
+
+
+def test_the_fullest_memory_of_these_tests_leaves_no_field_out() -> None:
+    """A new field is to be tried here too; only the target is what MEMORY is for."""
+    first = NodeMemory(CLUSTER, "a", Role.SECONDARY)
+    same = {
+        field
+        for field in NodeMemory.__struct_fields__
+        if getattr(first, field) == getattr(FULL, field)
+    }
+    assert same == {"cluster", "node", "role", "target"}
+
+
+def test_a_memory_of_before_the_operations_is_still_read(path: Path) -> None:
+    """Fields that came later have a value for a node that never knew them."""
+    path.mkdir(parents=True)
+    old = {
+        "cluster": CLUSTER,
+        "node": "a",
+        "role": "secondary",
+        "incarnation": 3,
+        "promised_epoch": 7,
+        "target": [41, 2**64 - 1],
+    }
+    (path / STATE_FILE).write_bytes(msgspec.json.encode(old))
+    data = DataDir(path, CLUSTER, "a")
+    assert data.memory == MEMORY
+    data.close()
 
 
 def test_saving_replaces_the_file_whole(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from interlock.shared.epochs import EpochOpened, Mode, decode_epoch_opened
+from interlock.shared.epochs import (
+    EpochOpened,
+    Mode,
+    decode_epoch_closed,
+    decode_epoch_opened,
+)
 from interlock.shared.errors import Reason, RemoteError
 from interlock.shared.limits import MAX_PAYLOAD_BYTES, MAX_RECORD_MESSAGES
+from interlock.shared.log import LogState
+from interlock.shared.operations import decode_receipt
 from interlock.shared.wire import (
     HEADER,
     HEADER_BYTES,
@@ -30,6 +38,13 @@ from interlock.shared.wire import (
 )
 
 VECTORS: list[dict[str, Any]] = msgspec.json.decode(golden.FILE.read_bytes())
+
+# What the payloads of control records are; a tick's is empty.
+DECODERS: dict[Kind, Callable[[Record], Any]] = {
+    Kind.EPOCH_OPENED: decode_epoch_opened,
+    Kind.EPOCH_CLOSED: decode_epoch_closed,
+    Kind.OPERATION: decode_receipt,
+}
 
 # The layout as docs and module say it: offset and size of each field.
 LAYOUT = {
@@ -98,16 +113,26 @@ def test_golden_bytes_parse_to_their_fields(vector: dict[str, Any]) -> None:
     assert record_size(raw, 0) == len(raw)
     if parsed.kind is Kind.DATA:
         assert [one.hex() for one in decode_messages(parsed.payload)] == vector["messages_hex"]
-    if parsed.kind is Kind.EPOCH_OPENED:
-        opened = decode_epoch_opened(parsed)
-        assert msgspec.to_builtins(opened) == vector["opened"]
+    if parsed.kind in DECODERS:
+        assert msgspec.to_builtins(DECODERS[parsed.kind](parsed)) == vector["control"]
+        # By MessagePack alone: a map of the names, in this order.
+        plain = msgspec.msgpack.decode(parsed.payload)
+        assert list(plain.items()) == list(vector["control"].items())
 
 
 def test_the_golden_records_are_one_log() -> None:
     frame = b"".join(bytes.fromhex(vector["record_hex"]) for vector in VECTORS)
     parsed = parse_records(frame)
-    assert [one.seq for one in parsed] == [1, 2, 5]
-    assert [one.prev_hash for one in parsed[1:]] == [one.hash for one in parsed[:-1]]
+    assert [one.seq for one in parsed] == [1, 2, 5, 6, 7, 8]
+    state = LogState()
+    for one in parsed:
+        state.apply(one)
+    assert [epoch.leader for epoch in state.history.epochs] == ["a", "b"]
+    assert list(state.operations) == [golden.TOKEN]
+
+
+def test_there_is_a_golden_record_of_every_kind_that_is_written() -> None:
+    assert {vector["kind"] for vector in VECTORS} == set(Kind) - {Kind.SNAPSHOT, Kind.ACTIVATION}
 
 
 # Round trips ----------------------------------------------------------------------------------

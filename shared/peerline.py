@@ -1,0 +1,81 @@
+"""Asks the peer's control socket what the core wants to know.
+
+Decides nothing. Each question has a socket of its own: none queues up for a peer that is down, and
+a connection that libzmq has given up (something else listened there) is not asked again. Nobody
+waits for an answer: the core has its own patience, and a socket that got none is closed after a
+while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import zmq
+
+from .commands import PeerAnswer, PeerQuestion
+from .errors import RemoteError
+from .messages import Codec, encode
+from .sockets import Socket, make_socket
+from .telemetry import Counters
+from .waiter import Waiter
+
+KEEP_NS = 2_000_000_000
+MAX_OPEN = 8
+
+_answers: Codec[PeerAnswer] = Codec(PeerAnswer)
+
+
+class PeerLine:
+    """The open questions of one node."""
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: str, waiter: Waiter, counters: Counters
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._waiter = waiter
+        self._counters = counters
+        self._open: dict[Socket, tuple[int, int]] = {}
+
+    def ask(self, number: int, question: PeerQuestion, now_ns: int) -> None:
+        """Sends a question; the oldest gives way if there are too many."""
+        for socket, (_, asked_ns) in list(self._open.items()):
+            if now_ns - asked_ns > KEEP_NS or len(self._open) >= MAX_OPEN:
+                self._close(socket)
+        socket = make_socket(self._context, zmq.DEALER)
+        socket.connect(self._endpoint)
+        socket.send(encode(question), zmq.NOBLOCK)
+        self._waiter.add(socket)
+        self._open[socket] = (number, now_ns)
+
+    def waits(self) -> bool:
+        """Whether a question is open."""
+        return bool(self._open)
+
+    def answers(self, ready: set[Any]) -> Iterator[tuple[int, PeerAnswer]]:
+        """The answers that have come, each with the number of its question."""
+        if not self._open:
+            return
+        for socket in [socket for socket in self._open if socket in ready]:
+            number, _ = self._open[socket]
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                answer = _answers.decode(frames[-1])
+            except zmq.Again:
+                continue
+            except RemoteError as error:
+                self._counters.refused("peer", error.reason)
+                self._close(socket)
+                continue
+            self._close(socket)
+            yield number, answer
+
+    def _close(self, socket: Socket) -> None:
+        del self._open[socket]
+        self._waiter.remove(socket)
+        socket.close(linger=0)
+
+    def close(self) -> None:
+        for socket in list(self._open):
+            self._close(socket)
