@@ -69,6 +69,11 @@ format: venv ## format the code and order its imports
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --select I --fix --quiet .
 
+SEEDS ?= 200
+.PHONY: sim
+sim: venv ## run the simulator (SEEDS=1000)
+	@$(BIN)/python -P tests/sim/run.py --seeds $(SEEDS) $(ARGS)
+
 .PHONY: diagram
 diagram: venv ## draw the states of a node into docs/architecture.md
 	@$(BIN)/python -P docs/diagram.py

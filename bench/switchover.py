@@ -38,6 +38,7 @@ SHORTEST_GAP_NS = 1_000_000  # silences below are no pause
 CALM_S = 0.5  # of load between two operations
 AROUND_S = 0.25  # after an operation: what still belongs to its pause
 WAIT_S = 30.0
+LOG_LINES = 30
 PORTS = range(20_101, 31_000, 37)
 
 
@@ -129,6 +130,13 @@ class Pair:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+    def tell_logs(self) -> None:
+        """For a measurement that failed: what the nodes have logged last."""
+        for path in sorted(self._directory.glob("*.log")):
+            lines = path.read_text("utf-8", "replace").splitlines()
+            print(f"{path.name}:", *lines[-LOG_LINES:], sep="\n", file=sys.stderr)
+        print(self.control.statuses(), file=sys.stderr)
 
     def states(self) -> list[str]:
         return sorted(one.state for one in self.control.statuses(0.5).values() if one)
@@ -247,6 +255,9 @@ def measure(
             if not ours.poll(WAIT_S):
                 raise SystemExit("the consumer has ended")
             seen = msgspec.msgpack.decode(ours.recv(), type=Seen)
+        except SystemExit:
+            pair.tell_logs()
+            raise
         finally:
             stop_load.set()
             stop_watch.set()
