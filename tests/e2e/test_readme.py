@@ -146,6 +146,7 @@ def test_the_failover_of_the_page(tmp_path: Path) -> None:
             wait_for(
                 "the old primary to be fenced",
                 lambda: "interlock reinstate a" in terminals.answer(look),
+                seconds=60,
             )
             assert "DONE" in terminals.answer(f"{reinstate} {typed} --confirm a")
             wait_for_state(pair, "b", "GATED")
