@@ -321,8 +321,11 @@ class Duties:
             case Operation.REINSTATE:
                 self._end_reinstate(order, now_ns, wall_ns)
             case _:
+                # A solo is one record, which was not written; a closing may have been.
+                never = order.request.operation is Operation.SOLO
+                result = Result.REFUSED if never else Result.UNKNOWN
                 text = f"{self._core.node} gave up its role meanwhile: {self._core.holder.why}"
-                self._desk.finish(Result.UNKNOWN, text, now_ns, wall_ns)
+                self._desk.finish(result, text, now_ns, wall_ns)
 
     def _end_switchover(self, order: Order, now_ns: int, wall_ns: int) -> None:
         core = self._core
