@@ -39,6 +39,7 @@ CALM_S = 0.5  # of load between two operations
 AROUND_S = 0.25  # after an operation: what still belongs to its pause
 WAIT_S = 30.0
 LOG_LINES = 30
+GATED = ["GATED", "IN_SYNC"]
 PORTS = range(20_101, 31_000, 37)
 
 
@@ -142,7 +143,7 @@ class Pair:
         return sorted(one.state for one in self.control.statuses(0.5).values() if one)
 
     def wait_until_gated(self) -> None:
-        _wait("the pair to be gated", lambda: self.states() == ["GATED", "IN_SYNC"])
+        _wait("the pair to be gated", lambda: self.states() == GATED)
 
     def wait_for_state(self, node: str, state: str) -> None:
         def look() -> bool:
@@ -214,8 +215,10 @@ def _promotion(pair: Pair) -> dict[str, int | float]:
     took_ns = time.monotonic_ns() - begin_ns
     time.sleep(CALM_S)
     pair.start(pair.leader)
-    pair.wait_for_state(pair.leader, "FENCED")
-    pair.operate(Operation.REINSTATE, pair.leader)
+    # Fenced, as a rule; one that has given way to the promotion follows by itself.
+    _wait(f"{pair.leader} to be back", lambda: pair.states() in (["FENCED", "SOLO"], GATED))
+    if pair.states() != GATED:
+        pair.operate(Operation.REINSTATE, pair.leader)
     pair.wait_until_gated()
     pair.swap()
     return {

@@ -99,10 +99,12 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
 
 class AskPeer(msgspec.Struct, frozen=True, gc=False):
     """Ask the peer on its control socket. Answered by `PeerAnswered` with the same number, or not
-    at all: how long to wait is the core's affair."""
+    at all. After `patience_ns` nobody waits for the answer, and the question must not arrive any
+    more: a peer that is started later would give way to an operation that has long ended."""
 
     number: int
     question: PeerQuestion
+    patience_ns: int
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

@@ -132,8 +132,8 @@ class Panel:
                 self.note(text)
             case Answer(to, message):
                 self.send(self.control, to, message)
-            case AskPeer(number, question):
-                self.peer.ask(number, question, now_ns)
+            case AskPeer(number, question, patience_ns):
+                self.peer.ask(number, question, now_ns + patience_ns)
             case MarkQuarantine(entry, state):
                 self._mark_quarantine(entry, state)
             case Quit(text):

@@ -1,9 +1,8 @@
 """Asks the peer's control socket what the core wants to know.
 
 Decides nothing. Each question has a socket of its own: none queues up for a peer that is down, and
-a connection that libzmq has given up (something else listened there) is not asked again. Nobody
-waits for an answer: the core has its own patience, and a socket that got none is closed after a
-while.
+a connection that libzmq has given up (something else listened there) is not asked again. A question
+whose time is over is withdrawn with its socket, so that it cannot reach a peer that starts later.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 
 import zmq
 
+from .clock import now_ns
 from .commands import PeerAnswer, PeerQuestion
 from .errors import RemoteError
 from .messages import Codec, encode
@@ -20,8 +20,7 @@ from .sockets import Socket, make_socket
 from .telemetry import Counters
 from .waiter import Waiter
 
-KEEP_NS = 2_000_000_000
-MAX_OPEN = 8
+MAX_OPEN = 32
 
 _answers: Codec[PeerAnswer] = Codec(PeerAnswer)
 
@@ -38,16 +37,16 @@ class PeerLine:
         self._counters = counters
         self._open: dict[Socket, tuple[int, int]] = {}
 
-    def ask(self, number: int, question: PeerQuestion, now_ns: int) -> None:
-        """Sends a question; the oldest gives way if there are too many."""
-        for socket, (_, asked_ns) in list(self._open.items()):
-            if now_ns - asked_ns > KEEP_NS or len(self._open) >= MAX_OPEN:
-                self._close(socket)
+    def ask(self, number: int, question: PeerQuestion, until_ns: int) -> None:
+        """Sends a question, which is withdrawn at `until_ns`; the oldest gives way if there are too
+        many."""
+        if len(self._open) >= MAX_OPEN:
+            self._close(next(iter(self._open)))
         socket = make_socket(self._context, zmq.DEALER)
         socket.connect(self._endpoint)
         socket.send(encode(question), zmq.NOBLOCK)
         self._waiter.add(socket)
-        self._open[socket] = (number, now_ns)
+        self._open[socket] = (number, until_ns)
 
     def waits(self) -> bool:
         """Whether a question is open."""
@@ -70,6 +69,9 @@ class PeerLine:
                 continue
             self._close(socket)
             yield number, answer
+        now = now_ns()
+        for socket in [socket for socket, (_, end_ns) in self._open.items() if now >= end_ns]:
+            self._close(socket)
 
     def _close(self, socket: Socket) -> None:
         del self._open[socket]

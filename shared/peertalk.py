@@ -27,7 +27,7 @@ class PeerTalk:
         """Asks, and has `handler(answer or None, now_ns, wall_ns)` called."""
         number, self._next = self._next, self._next + 1
         self._open[number] = (now_ns + patience_ns, handler)
-        self.effects.append(AskPeer(number, question))
+        self.effects.append(AskPeer(number, question, patience_ns))
 
     def on_answered(self, event: PeerAnswered, now_ns: int, wall_ns: int) -> None:
         _, handler = self._open.pop(event.number, (0, None))

@@ -369,7 +369,7 @@ class Node:
                 net.published(self, frame)
             case Answer(to, message):
                 net.answered(self, to, message)
-            case AskPeer(number, question):
+            case AskPeer(number, question, _):
                 net.asks_peer(self, number, question)
             case Become():
                 self._become(effect)
