@@ -15,7 +15,7 @@ two steps leaves one leader or none, never two, and says so:
 from __future__ import annotations
 
 from ..shared.commands import PeerYield, Yielded
-from ..shared.desk import PATIENCE_NS, SHORT_PATIENCE_NS
+from ..shared.desk import LAST_PATIENCE_NS, PATIENCE_NS
 from ..shared.effects import Answer, MarkQuarantine, Quit
 from ..shared.epochs import EpochClosed, Mode
 from ..shared.errors import Reason, RemoteError
@@ -291,7 +291,7 @@ class Duties:
 
         why = f"solo of {reign.node} by {order.operator}"
         question = PeerYield(PROTOCOL_VERSION, reign.cluster, reign.node, number, False, why)
-        patience_ns = PATIENCE_NS if peer.answers else SHORT_PATIENCE_NS
+        patience_ns = PATIENCE_NS if peer.answers else LAST_PATIENCE_NS
         reign.desk.talk.ask(question, patience_ns, go_on, now_ns)
 
     def _go_solo(

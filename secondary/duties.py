@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..shared.commands import PeerFetch, PeerTail, PeerYield, Yielded
-from ..shared.desk import PATIENCE_NS, SHORT_PATIENCE_NS
+from ..shared.desk import LAST_PATIENCE_NS, PATIENCE_NS
 from ..shared.effects import Answer, Become, MarkQuarantine, Quit
 from ..shared.epochs import Mode
 from ..shared.errors import Reason, RemoteError
@@ -159,7 +159,7 @@ class Duties:
         if status is not None:
             highest = max(highest, status.epoch, status.promised_epoch)
         number = highest + 1
-        order.pause_from_ns = now_ns
+        order.pause_from_ns = order.begun_ns
         order.step = f"asking {core.peer} to give way to epoch {number}"
 
         def go_on(answer: PeerAnswered | None, now_ns: int, wall_ns: int) -> None:
@@ -168,7 +168,7 @@ class Duties:
 
         why = f"promotion of {core.node} by {order.operator}"
         question = PeerYield(PROTOCOL_VERSION, core.cluster, core.node, number, True, why)
-        patience_ns = PATIENCE_NS if peer.answers else SHORT_PATIENCE_NS
+        patience_ns = PATIENCE_NS if peer.answers else LAST_PATIENCE_NS
         self._desk.talk.ask(question, patience_ns, go_on, now_ns)
 
     def _on_yielded(

@@ -44,6 +44,7 @@ from .post import Order, PeerView, Post
 MS = 1_000_000
 PATIENCE_NS = 300 * MS  # for the peer's answer to a preflight, or if it answered that
 SHORT_PATIENCE_NS = 40 * MS  # at execution, of a peer that was silent at the preflight
+LAST_PATIENCE_NS = 10 * MS  # for its word that it gives way, of one that was silent just now
 
 
 class _Pass(msgspec.Struct):

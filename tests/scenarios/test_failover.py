@@ -714,3 +714,24 @@ def test_a_promise_that_is_lost_while_the_gate_engages_is_made_again() -> None:
     world.settle(3_000)
     assert (world.a.state, world.b.state) == (NodeState.GATED, NodeState.IN_SYNC)
     world.assert_identical()
+
+
+def test_what_a_solo_released_is_not_forgotten_with_the_process() -> None:
+    """A released alone and died; B was promoted by a false attestation. A, started again, does not
+    know any more what it released: its solo epoch says that it may have, so nothing of it is cut
+    without somebody accepting that."""
+    world = World().start()
+    world.partition()
+    world.settle(1_500)
+    world.operate(world.a, Operation.SOLO)
+    serve(world, 1, 1, b"released alone")
+    assert ("p1", 1) in world.confirmed
+    world.a.kill()
+    world.forked = True
+    assert promote_alone(world, world.b).result is Result.DONE
+    world.heal()
+    world.a.start()
+    world.settle(2_000)
+    assert world.a.state is NodeState.DIVERGED
+    assert world.a.released_seq == 0
+    assert failing(world, world.a, Operation.REINSTATE) == ["nothing released is cut"]

@@ -11,7 +11,8 @@ from interlock.shared.errors import Reason
 from interlock.shared.messages import PROTOCOL_VERSION, Confirmed, LinkAck, ProducerWelcome, Refused
 from interlock.shared.operations import Operation, Receipt, Result
 from interlock.shared.roles import NodeState, Role
-from support.world import Node, World, submission
+from interlock.shared.wire import Kind
+from support.world import Killed, Node, World, submission
 
 
 def bodies(world: World) -> list[bytes]:
@@ -223,3 +224,37 @@ def test_an_operation_in_the_turn_of_a_submission_is_written_behind_it() -> None
     assert world.a.journal.state.paused
     world.assert_identical()
     world.a.journal.reopen()  # reads it again, record by record
+
+
+def test_a_handover_that_was_undone_by_a_promise_is_not_taken_up_later() -> None:
+    """A hands over to B, dies before B has the closing record, resumes with B's promise and leads
+    on. B then loses the end of its log with the power: what is left ends with the closing record
+    that names it. It has promised a later number, and must not take the lead."""
+    world = World().start()
+    preflight = world.preflight(world.a, Operation.SWITCHOVER)
+
+    def on_effect(node: Node, effect: Effect) -> None:
+        if node is world.a and isinstance(effect, SendLink) and node.journal.state.closed:
+            raise Killed
+
+    world.on_effect = on_effect
+    world.execute(world.a, preflight, ms=100)
+    world.on_effect = lambda node, effect: None
+    assert world.a.core is None
+    world.a.start()
+    world.settle(3_000)
+    assert world.leader is world.a
+    records = world.b.journal.records
+    closing = next(n for n, each in enumerate(records) if each.kind is Kind.EPOCH_CLOSED)
+    world.b.kill(power_cut=True)
+    world.b.journal.keep(closing + 1)
+    world.partition()
+    world.b.start()
+    world.settle(1_500)
+    assert world.b.journal.state.closed is not None
+    assert world.b.memory.role is Role.SECONDARY
+    assert not world.b.status().promotable
+    world.heal()
+    world.settle(3_000)
+    assert world.leader is world.a
+    world.assert_identical()
