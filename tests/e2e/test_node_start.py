@@ -23,6 +23,7 @@ from interlock.shared.config import SOCKETS, AckLevel, Config, load_config
 from interlock.shared.journal import JournalReader
 from interlock.shared.roles import Role
 from interlock.shared.state import STATE_FILE, DataDir, NodeMemory
+from interlock.shared.telemetry import NodeStatus
 from support.pair import (
     PATIENCE_S,
     assert_identical,
@@ -280,6 +281,11 @@ def test_a_running_node_is_not_started_twice(tmp_path: Path) -> None:
         assert [status(pair, name).incarnation for name in "ab"] == [1, 1]
 
 
+def as_secondary(pair: EmbeddedPair, name: str) -> NodeStatus | None:
+    found = status(pair, name)
+    return found if found.role == "secondary" else None
+
+
 def test_a_wiped_primary_is_fenced_and_status_says_why(tmp_path: Path) -> None:
     """Its disk was replaced. An empty node must not lead, and the messages must not be lost."""
     with pair_of(tmp_path) as pair:
@@ -288,8 +294,10 @@ def test_a_wiped_primary_is_fenced_and_status_says_why(tmp_path: Path) -> None:
         pair.kill("a")
         shutil.rmtree(pair.config.data_dir("a"))
         pair.start("a")
-        found = wait_for_state(pair, "a", "FENCED", "an empty node cannot lead")
-        assert (found.role, found.promotable) == ("secondary", False)
+        wait_for_state(pair, "a", "FENCED", "an empty node cannot lead")
+        # The primary says so before it makes way for the secondary that it becomes.
+        found = wait_for("node a to be a secondary", lambda: as_secondary(pair, "a"))
+        assert (found.state, found.promotable) == ("FENCED", False)
         assert "interlock reinstate a --reseed" in found.fenced
         told = wait_for_state(pair, "b", "ORPHANED", "the primary a refused: node a is a secondary")
         assert told.watermarks.written_seq >= seq
