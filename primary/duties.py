@@ -315,7 +315,7 @@ class Duties:
             text = f"node {reign.node} has no disk space to lead"
             finish(Result.REFUSED, text, now_ns, wall_ns)
         else:
-            loss = order.request.accept_loss and bool(reign.memory.doubt)
+            loss = order.request.accept_loss and (bool(reign.memory.doubt) or answer is None)
             until_ns = now_ns + order.request.for_ms * MS if order.request.for_ms else 0
             reign.standby = None
             self._open_alone(

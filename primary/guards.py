@@ -155,7 +155,7 @@ def _assess_demote(reign: Reign, found: Assessment) -> None:
 def _assess_solo(reign: Reign, request: Request, peer: PeerView, found: Assessment) -> None:
     status = peer.status
     if peer.compared is None:
-        found.attestation = f"{peer.stopped}, and it was not promoted since the link broke"
+        found.attestation = peer.stopped if request.accept_loss else peer.led_nothing
     elif status is not None:
         leads = status.role == "primary" and status.epoch >= reign.log.history.number
         found.guards.append(

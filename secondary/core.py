@@ -2,8 +2,8 @@
 
 It dials the primary, proves where its log ends, takes the stream in and acknowledges it. Decides
 what is acknowledged when: at the ack level, in the session in which it came, and nothing of an
-epoch below one that this node has promised. What may be taken in is decided by `stream`, what
-operators ask of a standby by `duties`.
+epoch below one that this node has promised. What may be taken in is decided by `stream`, when the
+lead was handed over by `handover`, what operators ask of a standby by `duties`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ from ..shared.messages import (
     Refused,
     Submit,
 )
-from ..shared.roles import NodeState, Role
+from ..shared.roles import NodeState
 from ..shared.state import NodeMemory
 from ..shared.telemetry import Divergence
 from ..shared.wire import Position
 from .duties import Duties
 from .events import Event, FromPrimary
+from .handover import Handover
 from .parting import Parting
 from .promotion import is_promotable
 from .stream import Stream
@@ -103,6 +104,7 @@ class SecondaryCore:
             self.save(fenced="", target=None, doubt="reinstated, and has not caught up since")
         self._stream = Stream(self)
         self._parting = Parting(self, now_ns)
+        self._handover = Handover(self, now_ns)
         self.duties = Duties(self, handed, now_ns)
         self._redirect(handed.sessions)
         if memory.fenced and not handed.reinstated:
@@ -138,7 +140,7 @@ class SecondaryCore:
         Returns the effects since the last call, to be performed in order.
         """
         self._write_and_ack()
-        self._take_over(now_ns)
+        self._handover.on_turn(now_ns)
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + TIMER_NS
             self._on_time(now_ns)
@@ -171,6 +173,7 @@ class SecondaryCore:
     def _write_and_ack(self) -> None:
         if self.turn:
             raws, self.turn, self.turn_bytes = self.turn, [], 0
+            self._handover.received = True
             position = self.log.position
             # The ack of a closing record makes the primary surrender: at no level may it be lost
             # with this process, or nobody would lead.
@@ -198,27 +201,6 @@ class SecondaryCore:
         self.counters.count("messages", last_seq - self.written_seq)
         self.room_bytes -= sum(map(len, raws))
         self.written_seq = last_seq
-
-    def _take_over(self, now_ns: int) -> None:
-        """The leader has handed over to this node: its epoch is closed for us, we hold the closing
-        record at the ack level, and have promised nobody anything since.
-
-        Nothing can be released behind that record but by this node: the one that wrote it goes on
-        only with our promise, or by an operator who attests that we were not promoted."""
-        closed = self.log.closed
-        if closed is None or not closed.handover or self.become is not None:
-            return
-        ours = closed.successor == self.node and closed.number == self.log.history.number
-        if not ours or self.memory.promised_epoch > closed.number or self.memory.fenced:
-            return
-        if self.level is AckLevel.SYNCED and self.synced_seq < self.log.last_seq:
-            return
-        why = f"{self.peer} handed epoch {closed.number} over: {closed.reason}"
-        if self.dialled:
-            self.hang_up(why, now_ns)
-        self.save(role=Role.PRIMARY, target=None, doubt="")
-        self.note(why)
-        self.become = Become(Role.PRIMARY)
 
     def ack(self, position: Position) -> None:
         if self.epoch and not self.promised:

@@ -210,7 +210,7 @@ class Duties:
                 )
                 self._desk.finish(Result.UNKNOWN, text, now_ns, wall_ns)
                 return
-        elif not order.attestation and not self._candidate(order, peer).was_handed_over:
+        elif not order.attestation:
             text = (
                 f"{core.peer} answered before and did not answer now whether it gave way; "
                 f"{core.node} did not take the lead: interlock status"
@@ -218,9 +218,10 @@ class Duties:
             self._desk.finish(Result.UNKNOWN, text, now_ns, wall_ns)
             return
         else:
-            attested = order.attestation or "its epoch was closed for this node"
-            order.checks = [Check("fenced", True, f"{core.peer} is silent; attested: {attested}")]
-        loss = order.request.accept_loss and not self._candidate(order, peer).is_certain
+            text = f"{core.peer} is silent; attested: {order.attestation}"
+            order.checks = [Check("fenced", True, text)]
+        certain = isinstance(answer, Yielded) and self._candidate(order, peer).is_certain
+        loss = order.request.accept_loss and not certain
         self._take_the_lead(order, number, accepted_loss=loss)
 
     def _has_shrunk(self, end: Position, order: Order, peer: PeerView) -> bool:

@@ -161,8 +161,8 @@ def assess_promotion(one: Candidate, room_bytes: int, needed_bytes: int) -> Asse
     found = Assessment([guard(one) for guard in GUARDS])
     found.guards.append(_has_room(room_bytes, needed_bytes, one.node))
     peer, request = one.peer, one.request
-    if peer.compared is None and not one.was_handed_over:
-        found.attestation = f"{peer.stopped}, and it was not in solo since the link broke"
+    if peer.compared is None:
+        found.attestation = peer.stopped if request.accept_loss else peer.led_nothing
     found.risks = _risks(one)
     if peer.compared is not None and peer.compared.status.role == "primary":
         found.consequences.append(f"{peer.name} answers: it stops leading first, durably")

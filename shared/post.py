@@ -29,10 +29,16 @@ class PeerView(msgspec.Struct, frozen=True):
 
     @property
     def stopped(self) -> str:
-        """What is attested of a peer that could not be asked, besides what it has done."""
+        """What is attested of a peer that could not be asked, whatever it has done before."""
         if self.failed:
             return f"{self.name} is FAILED or stopped and stays so"
         return f"{self.name} is stopped and stays stopped"
+
+    @property
+    def led_nothing(self) -> str:
+        """What is attested of a silent peer before this node leads over its head: it released
+        nothing alone, and used no epoch number of its own, that this node does not know of."""
+        return f"{self.stopped}, not promoted and not in solo since the link broke"
 
     @property
     def status(self) -> NodeStatus | None:

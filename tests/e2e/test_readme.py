@@ -130,7 +130,7 @@ def test_the_failover_of_the_page(tmp_path: Path) -> None:
     look, promote, start, reinstate, history = [
         line.partition("#")[0].strip() for line in page.splitlines()
     ]
-    attest = "a is stopped and stays stopped, and it was not in solo since the link broke"
+    attest = "a is stopped and stays stopped, not promoted and not in solo since the link broke"
     typed = "--reason page --operator ann"
     with EmbeddedPair(tmp_path / "pair") as pair:
         pair.start("a")

@@ -196,7 +196,9 @@ def failing() -> Preflight:
         watermarks=Watermarks(8, 8, 8, 8, 8),
         peer="b does not answer",
         confirm="a",
-        attestation="b is stopped and stays stopped, and it was not in solo since the link broke",
+        attestation=(
+            "b is stopped and stays stopped, not promoted and not in solo since the link broke"
+        ),
         approvals=2,
         token="",
         expires_ms=0,

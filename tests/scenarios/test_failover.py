@@ -645,6 +645,52 @@ def test_an_empty_node_is_reseeded_from_the_leader() -> None:
     world.assert_identical()
 
 
+def test_reseeding_never_throws_away_the_only_copy_of_what_was_released() -> None:
+    """A lost power and with it the end of its log, which B holds and which was released. Until the
+    link is back and A has fetched it, B may not be reseeded from A. (Simulator, seed 1681.)"""
+    world = World().start()
+    serve(world, 1, 1, b"one")
+    serve(world, 1, 2, b"two")
+    world.cut()
+    held = len(world.a.journal.records)
+    world.a.kill(power_cut=True)
+    world.a.journal.keep(held - 1)
+    world.a.start()
+    world.settle(1_500)
+    assert (world.a.state, world.b.state) == (NodeState.RESUMING, NodeState.ORPHANED)
+    wrong = ["the other node leads", "nothing released is cut"]
+    assert failing(world, world.b, Operation.REINSTATE, reseed=True) == wrong
+    assert failing(world, world.b, Operation.REINSTATE, reseed=True, accept_loss=True) == wrong[:1]
+    world.heal()
+    world.settle(3_000)
+    assert (world.a.state, world.b.state) == (NodeState.GATED, NodeState.IN_SYNC)
+    assert bodies(world) == [b"one", b"two"]
+    world.assert_identical()
+
+
+def test_a_leader_that_was_restarted_can_still_take_the_old_one_in() -> None:
+    """B was promoted and restarted: it waits for a standby before it leads again. A, fenced with a
+    tail that nobody released, can be reinstated under it, or neither would ever go on."""
+    world = World().start()
+    serve(world, 1, 1, b"one")
+    world.cut()
+    world.submit(1, 2, b"lost on the way")
+    world.turn(world.a)
+    world.a.kill()
+    world.settle(1_500)
+    assert world.operate(world.b, Operation.PROMOTE).result is Result.DONE
+    world.b.kill()
+    world.link_up = True
+    world.b.start()
+    world.a.start()
+    world.settle(2_000)
+    assert (world.b.state, world.a.state) == (NodeState.RESUMING, NodeState.FENCED)
+    receipt = world.operate(world.a, Operation.REINSTATE)
+    assert receipt.result is Result.DONE, receipt.text
+    assert (world.b.state, world.a.state) == (NodeState.GATED, NodeState.IN_SYNC)
+    world.assert_identical()
+
+
 def test_both_lead_by_false_attestations_and_both_say_diverged() -> None:
     """Partitioned, A goes solo and B is promoted solo: both attestations were false. When they
     meet, neither goes on; the operator chooses, and sees what is lost."""

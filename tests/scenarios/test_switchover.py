@@ -6,7 +6,7 @@ import pytest
 
 from interlock.shared.commands import Execute
 from interlock.shared.config import AckLevel
-from interlock.shared.effects import Effect, SendLink
+from interlock.shared.effects import Effect, SaveMemory, SendLink
 from interlock.shared.errors import Reason
 from interlock.shared.messages import PROTOCOL_VERSION, Confirmed, LinkAck, ProducerWelcome, Refused
 from interlock.shared.operations import Operation, Receipt, Result
@@ -148,22 +148,96 @@ def test_a_standby_that_is_lost_while_draining_ends_the_switchover_as_refused() 
     assert list(world.confirmed) == [("p", 1)]
 
 
-def test_demote_closes_cleanly_and_promotion_needs_no_attestation() -> None:
-    """After a clean close the successor holds everything by proof; the one that closed may not take
-    the lead back without asking."""
+def test_demote_closes_cleanly_and_promotion_asks_the_other_node() -> None:
+    """After a clean close the successor holds everything by proof, so nobody has to attest anything
+    while the one that closed answers. Silent, it may have been put in solo since."""
     world = World().start()
     assert world.operate(world.a, Operation.DEMOTE).result is Result.DONE
     world.settle(500)
     assert {node.state for node in world.nodes} == {NodeState.ORPHANED}
+    assert not world.preflight(world.b, Operation.PROMOTE).attestation
     world.a.kill()
-    preflight = world.preflight(world.b, Operation.PROMOTE)
-    assert preflight.passed
-    assert not preflight.attestation
-    receipt = world.execute(world.b, preflight)
-    assert isinstance(receipt, Receipt)
+    assert "not in solo" in world.preflight(world.b, Operation.PROMOTE).attestation
+    receipt = world.operate(world.b, Operation.PROMOTE)
     assert receipt.result is Result.DONE, receipt.text
     world.a.start()
     world.settle()
+    assert world.leader is world.b
+    assert world.a.state is NodeState.IN_SYNC
+    world.assert_identical()
+
+
+def closed_for_b_and_led_on_alone(operation: Operation) -> World:
+    """A closes its epoch for B, which holds the closing record; both die before anything follows
+    from it. A comes back alone, and goes on in solo: truly attested. Then A dies and B comes."""
+    world = World().start()
+    preflight = world.preflight(world.a, operation)
+
+    def on_effect(node: Node, effect: Effect) -> None:
+        acks = isinstance(effect, SendLink) and isinstance(effect.message, LinkAck)
+        if node is world.b and acks and node.journal.state.closed is not None:
+            raise Killed
+
+    world.on_effect = on_effect
+    world.execute(world.a, preflight, ms=100)
+    world.on_effect = lambda node, effect: None
+    assert world.b.core is None
+    world.a.kill()
+    world.a.start()
+    world.settle(1_500)
+    assert world.operate(world.a, Operation.SOLO).result is Result.DONE
+    world.hello("p", 1, node=world.a)
+    world.submit(1, 1, b"released alone", node=world.a)
+    world.settle(200)
+    assert ("p", 1) in world.confirmed
+    world.a.kill()
+    world.b.start()
+    world.settle(3_000)
+    return world
+
+
+@pytest.mark.parametrize("operation", [Operation.DEMOTE, Operation.SWITCHOVER])
+def test_an_epoch_closed_for_a_node_does_not_vouch_for_what_came_after(
+    operation: Operation,
+) -> None:
+    """B must not lead over what A released alone: not by itself, and not without an attestation
+    that would be false. (Simulator, seed 42: B opened the number of A's solo once more.)"""
+    world = closed_for_b_and_led_on_alone(operation)
+    assert world.b.state is NodeState.ORPHANED
+    assert world.b.memory.role is Role.SECONDARY
+    assert "not in solo" in world.preflight(world.b, Operation.PROMOTE).attestation
+    world.a.start()
+    world.settle(3_000)
+    assert world.leader is world.a
+    assert bodies(world) == [b"released alone"]
+    world.assert_identical()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_successor_that_was_restarted_asks_and_then_takes_the_lead(twice: bool) -> None:
+    """B dies with the closing record before it leads, and once more after A has given way to it.
+    Nobody has to be woken up for that."""
+    world = World().start()
+    preflight = world.preflight(world.a, Operation.SWITCHOVER)
+
+    def on_effect(node: Node, effect: Effect) -> None:
+        leads = isinstance(effect, SaveMemory) and effect.memory.role is Role.PRIMARY
+        if node is world.b and leads and node.journal.state.closed is not None:
+            raise Killed
+
+    world.on_effect = on_effect
+    world.execute(world.a, preflight, ms=100)
+    assert world.b.core is None
+    if twice:
+        world.b.start()
+        world.settle(3_000)
+        assert world.b.core is None
+        assert world.a.memory.promised_epoch == 2
+    world.on_effect = lambda node, effect: None
+    world.settle(1_500)
+    assert world.a.state is NodeState.ORPHANED or not twice
+    world.b.start()
+    world.settle(5_000)
     assert world.leader is world.b
     assert world.a.state is NodeState.IN_SYNC
     world.assert_identical()

@@ -24,7 +24,7 @@ from interlock.shared.messages import Message, Refused
 from interlock.shared.operations import Operation, Request, Result, Risk
 from interlock.tests.unit.operate_kit import FAILS, PASSES, TOKEN, Stage
 
-SENTENCE = "a is stopped and stays stopped, and it was not in solo since the link broke"
+SENTENCE = "a is stopped and stays stopped, not promoted and not in solo since the link broke"
 TYPED = ("--reason", "drill", "--operator", "eve", "--confirm", "b")
 
 
