@@ -69,7 +69,7 @@ class PrimaryCore:
         self.session = handed.link_session
         self.intake = Intake(self.reign.cluster, self.reign.limits, log.producers)
         self._peering = Peering(self.reign)
-        self.duties = Duties(self.reign, self._peering, handed)
+        self.duties = Duties(self.reign, self._peering, handed, now_ns)
         self._beat_ns = self._sync_ns = self._look_ns = now_ns
         self._watch = PeerWatch(self.reign, now_ns)
         self._held_hellos: list[tuple[bytes, ProducerHello]] = []

@@ -39,12 +39,12 @@ MS = 1_000_000
 class Duties:
     """The `Post` of a primary."""
 
-    def __init__(self, reign: Reign, peering: Peering, handed: Handed) -> None:
+    def __init__(self, reign: Reign, peering: Peering, handed: Handed, now_ns: int) -> None:
         self._reign = reign
         self._peering = peering
         self._opening = handed.opening
         self._quits = False
-        reign.desk.attach(self)
+        reign.desk.attach(self, now_ns)
 
     # The post ---------------------------------------------------------------------------------
 

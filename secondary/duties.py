@@ -46,7 +46,7 @@ class Duties:
         self._entry = handed.entry
         self._asked_again = False
         self.opening: Opening | None = None  # what the primary that follows this core is to open
-        self._desk.attach(self)
+        self._desk.attach(self, now_ns)
         if handed.entry:
             core.note(f"the tail was cut and is kept in quarantine as {handed.entry}")
 

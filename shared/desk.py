@@ -74,11 +74,16 @@ class Desk:
         self._passes: dict[str, _Pass] = {}
         self._outcomes: dict[str, Receipt] = {}
         self._post: Post | None = None
+        self._preflights: list[tuple[bytes, Request]] = []  # that wait for the peer's answer
 
-    def attach(self, post: Post) -> None:
-        """The node goes on in another role. What was asked of the peer in the old one is void."""
+    def attach(self, post: Post, now_ns: int) -> None:
+        """The node goes on in another role. What was asked of the peer in the old one is void; the
+        preflights that wait for it are made in the new one."""
         self._post = post
         self.talk.forget()
+        waiting, self._preflights = self._preflights, []
+        for sender, request in waiting:
+            self._on_preflight(sender, request, now_ns)
 
     @property
     def post(self) -> Post:
@@ -139,8 +144,10 @@ class Desk:
             )
 
         def report(answer: PeerAnswered | None, now_ns: int, wall_ns: int) -> None:
+            self._preflights.remove((sender, request))
             self._report(sender, request, self.view(answer), now_ns)
 
+        self._preflights.append((sender, request))
         self.talk.ask(self.compare_question(), PATIENCE_NS, report, now_ns)
 
     def compare_question(self) -> PeerCompare:

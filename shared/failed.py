@@ -78,7 +78,7 @@ class FailedCore:
         self._reached_seq = max(reached_seq, memory.target.seq if memory.target else 0)
         self._log = LogState()
         self._effects: list[Effect] = []
-        desk.attach(self)
+        desk.attach(self, now_ns)
 
     # Events -----------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ from support.pair import (
 def secondary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPair]:
     """A real standby alone."""
     with pair_of(
-        tmp_path_factory.mktemp("secondary"), "b", link_timeout_ms=200, retain_bytes=1
+        tmp_path_factory.mktemp("secondary"), "b", link_timeout_ms=350, retain_bytes=1
     ) as pair:
         yield pair
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from interlock.shared.commands import Execute
+from interlock.shared.commands import Execute, GetPreflight, PreflightReport
 from interlock.shared.config import AckLevel
-from interlock.shared.effects import Effect, SaveMemory, SendLink
+from interlock.shared.effects import Answer, AskPeer, Effect, SaveMemory, SendLink
 from interlock.shared.errors import Reason
 from interlock.shared.messages import PROTOCOL_VERSION, Confirmed, LinkAck, ProducerWelcome, Refused
-from interlock.shared.operations import Operation, Receipt, Result
+from interlock.shared.operations import Operation, Receipt, Request, Result
 from interlock.shared.roles import NodeState, Role
 from interlock.shared.wire import Kind
-from support.world import Killed, Node, World, submission
+from support.world import MS, Killed, Node, World, submission
 
 
 def bodies(world: World) -> list[bytes]:
@@ -63,6 +63,38 @@ def test_producers_are_redirected_and_held_until_the_new_leader_is_ready() -> No
     confirmed = [m for _, m in world.replies[before:] if isinstance(m, Confirmed)]
     assert confirmed[0].runs[0].seq == world.confirmed[("p", 1)]
     assert bodies(world) == [b"one"]
+
+
+def test_a_preflight_that_meets_a_change_of_roles_is_answered() -> None:
+    """It is asked in the old role, and the peer's answer comes in the new one: at any moment of a
+    switchover, on either node, the operator hears how things stand now."""
+    world = World().start()
+    preflight = world.preflight(world.a, Operation.SWITCHOVER)
+    asked: list[bytes] = []
+
+    def on_effect(node: Node, effect: Effect) -> None:
+        if isinstance(effect, Answer | AskPeer):
+            return  # of the questions themselves
+        sender = b"op-%s-%d" % (node.name.encode(), len(asked))
+        asked.append(sender)
+        request = Request(Operation.SHUTDOWN, node.name)
+        question = GetPreflight(PROTOCOL_VERSION, world.config.cluster, request)
+        node.inbox.append(("control", (sender, question)))
+
+    execute = Execute(
+        PROTOCOL_VERSION, world.config.cluster, preflight.token, "ann", "a test", "a", ""
+    )
+    world.a.inbox.append(("control", (b"op", execute)))
+    world.on_effect = on_effect
+    for _ in range(40):
+        world.now += MS
+        world.turn(world.a)
+        world.turn(world.b)
+    world.on_effect = lambda node, effect: None
+    world.settle(1_500)
+    assert world.leader is world.b
+    answered = {to for to, message in world.answers if isinstance(message, PreflightReport)}
+    assert [sender for sender in asked if sender not in answered] == []
 
 
 def crash_in_switchover(level: AckLevel, kill: str, at: int, *, restart_first: str) -> World | None:
