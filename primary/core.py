@@ -46,6 +46,7 @@ from .intake import Fresh, Intake, Known, Refusal, split_runs
 from .peering import Peering
 from .reign import Reign
 from .sequence import groups
+from .stages import Stages
 from .watch import PeerWatch
 
 MS = 1_000_000
@@ -67,6 +68,7 @@ class PrimaryCore:
     ) -> None:
         self.reign = Reign(config, node, memory, log, handed, now_ns)
         self.session = handed.link_session
+        self.stages = Stages()
         self.intake = Intake(self.reign.cluster, self.reign.limits, log.producers)
         self._peering = Peering(self.reign)
         self.duties = Duties(self.reign, self._peering, handed, now_ns)
@@ -115,7 +117,7 @@ class PrimaryCore:
         self._release(now_ns)
         self.duties.after_release(now_ns, wall_ns)
         if self._held_hellos and (self.reign.epoch or now_ns >= self._hold_until_ns):
-            self._answer_held()
+            self._answer_held(now_ns, wall_ns)
         effects = self.reign.effects + self.reign.desk.take_effects()
         self.reign.effects = []
         if self.reign.become is not None:
@@ -156,16 +158,17 @@ class PrimaryCore:
                 case Submit():
                     self._on_submit(sender, message, now_ns, wall_ns)
                 case ProducerPing(number):
-                    self.intake.find(sender, number)
+                    self.intake.find(sender, number).seen_ns = now_ns
                     self.reign.reply(sender, ProducerPong(number, self.reign.holder.state.value))
                 case ProducerHello():
-                    self._on_producer_hello(sender, message)
+                    self._on_producer_hello(sender, message, now_ns)
                 case ProducerBye(number):
                     self.intake.bye(self.intake.find(sender, number))
                 case _:
                     assert_never(message)
         except RemoteError as error:
             self.reign.counters.refused("intake", error.reason)
+            self.intake.note_refused(sender)
             expected = error.expected if isinstance(error, Refusal) else 0
             attempt = message.attempt if isinstance(message, Submit) else 0
             leader = [self.reign.peer_intake] if error.reason is Reason.NOT_PRIMARY else []
@@ -174,7 +177,7 @@ class PrimaryCore:
                 Refused(error.reason, error.text, message.session, attempt, expected, leader),
             )
 
-    def _on_producer_hello(self, sender: bytes, hello: ProducerHello) -> None:
+    def _on_producer_hello(self, sender: bytes, hello: ProducerHello, now_ns: int) -> None:
         # Before an epoch is open the tail may still be fetched, and with it messages of this very
         # producer: a number given now could be one that the tail already holds.
         if not self.reign.epoch:
@@ -183,6 +186,7 @@ class PrimaryCore:
                 return
             raise self._not_open()
         session, older = self.intake.hello(sender, hello)
+        session.seen_ns = now_ns
         if older is not None and older.sender != sender:
             text = f"a newer session submits as producer {hello.producer}"
             self.reign.reply(older.sender, Refused(Reason.TAKEN_OVER, text, older.session))
@@ -201,15 +205,16 @@ class PrimaryCore:
             ),
         )
 
-    def _answer_held(self) -> None:
+    def _answer_held(self, now_ns: int, wall_ns: int) -> None:
         """The epoch that was handed over is open now; or it was not opened in time."""
         held, self._held_hellos = self._held_hellos, []
         self._hold_until_ns = 0
         for sender, hello in held:
-            self._on_producer(sender, hello, 0, 0)
+            self._on_producer(sender, hello, now_ns, wall_ns)
 
     def _on_submit(self, sender: bytes, submit: Submit, now_ns: int, wall_ns: int) -> None:
         session = self.intake.find(sender, submit.session)
+        session.seen_ns = now_ns
         released_seq = self.reign.gate.released_seq
         known, fresh = self.intake.submit(session, submit, released_seq, self._refuse)
         if known is not None:
@@ -258,7 +263,9 @@ class PrimaryCore:
 
     def _answer_known(self, known: Known) -> None:
         """Confirms again what is released; what is not waits for the gate like all else."""
-        self.reign.counters.count("duplicates", known.last - known.first + 1)
+        count = known.last - known.first + 1
+        known.session.duplicates += count
+        self.reign.counters.count("duplicates", count)
         self._confirm_known(known)
 
     def _confirm_known(self, known: Known) -> None:

@@ -22,15 +22,17 @@ from ..shared.wire import decode_messages, encode_messages, pack_name
 
 
 class Session:
-    """A producer that said hello, and where to answer it."""
+    """A producer that said hello, and where to answer it. The counts are of this session: messages
+    that it sent again and that were in the log already, and refusals."""
 
-    __slots__ = ("name", "packed_name", "sender", "session")
+    __slots__ = ("duplicates", "name", "packed_name", "refused", "seen_ns", "sender", "session")
 
     def __init__(self, sender: bytes, name: str, session: int) -> None:
         self.sender = sender
         self.name = name
         self.packed_name = pack_name(name)
         self.session = session
+        self.duplicates = self.refused = self.seen_ns = 0
 
 
 class Fresh(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +131,12 @@ class Intake:
         if found is None or found.session != session:
             raise RemoteError(Reason.NO_SESSION, "this node does not know the session: say hello")
         return found
+
+    def note_refused(self, sender: bytes) -> None:
+        """Counts a refusal for the session of `sender`, if it has one."""
+        session = self._by_sender.get(sender)
+        if session is not None:
+            session.refused += 1
 
     def bye(self, session: Session) -> None:
         self._by_sender.pop(session.sender, None)

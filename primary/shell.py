@@ -58,11 +58,16 @@ class PrimaryShell:
                         break
             for event in io.commands(ready, self._status):
                 self._take(event)
+            stages, turn = core.stages, core.reign.turn
+            if turn and stages.is_due(self._now_ns):
+                stages.begin(turn[-1].last.seq, self._now_ns, now_ns())
             for effect in core.end_turn(self._now_ns, self._wall_ns):
                 if isinstance(effect, Become):
                     return effect
                 self._perform(effect)
             released_seq = core.reign.gate.released_seq
+            if stages.seq:
+                stages.performed(released_seq, self._now_ns, now_ns())
             io.serve(ready, released_seq, core.prunable_seq, self._now_ns, self._status)
             at_once = core.wants_turn()
         return None

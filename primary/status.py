@@ -55,7 +55,7 @@ def primary_status(
         pending=_pending(core, now_ns),
         link=_link(core, now_ns),
         journal=process.journal,
-        producers=_producers(core),
+        producers=_producers(core, now_ns),
         producers_known=len(reign.log.producers),
         counters=dict(counters.counts),
         refused=dict(counters.refused_by_reason),
@@ -69,6 +69,8 @@ def primary_status(
         operation=under_way(reign.desk),
         environment=process.environment,
         approvals=process.approvals,
+        stages=core.stages.report(now_ns),
+        memory_bytes=process.memory_bytes,
     )
 
 
@@ -111,7 +113,7 @@ def _link(core: PrimaryCore, now_ns: int) -> LinkStatus:
     )
 
 
-def _producers(core: PrimaryCore) -> list[ProducerStatus]:
+def _producers(core: PrimaryCore, now_ns: int) -> list[ProducerStatus]:
     reign = core.reign
     shown = []
     for session in core.intake.sessions()[:PRODUCERS_SHOWN]:
@@ -122,6 +124,9 @@ def _producers(core: PrimaryCore) -> list[ProducerStatus]:
                 True,
                 entry.last_producer_seq if entry else 0,
                 entry.released_up_to(reign.gate.released_seq) if entry else 0,
+                session.duplicates,
+                session.refused,
+                (now_ns - session.seen_ns) / MS,
             )
         )
     return shown

@@ -69,4 +69,5 @@ def secondary_status(
         operation=under_way(core.desk),
         environment=process.environment,
         approvals=process.approvals,
+        memory_bytes=process.memory_bytes,
     )

@@ -282,4 +282,5 @@ class FailedCore:
             operation=under_way(self.desk),
             environment=process.environment,
             approvals=process.approvals,
+            memory_bytes=process.memory_bytes,
         )

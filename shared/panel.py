@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -177,6 +178,7 @@ class Panel:
             list(self.events),
             self.config.pair.environment.value,
             self.config.pair.approvals,
+            _resident_bytes(),
         )
 
     def close(self) -> None:
@@ -210,6 +212,15 @@ def _package_version() -> str:
         return version("interlock")
     except PackageNotFoundError:  # run from a source tree that was never installed
         return "unknown"
+
+
+def _resident_bytes() -> int | None:
+    """What this process holds in memory; None where the system does not say (no /proc)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 _kept: list[socket.socket] = []  # the writing end must outlive the call

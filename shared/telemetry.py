@@ -168,3 +168,4 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     events: list[str]
     environment: str
     approvals: int
+    memory_bytes: int | None = None  # resident

@@ -14,10 +14,20 @@ from typer.testing import CliRunner, Result
 
 from interlock.cli.embedded import EmbeddedPair
 from interlock.cli.main import app
+from interlock.client import Producer
 from interlock.shared.errors import Reason
 from interlock.shared.messages import Refused
 from interlock.shared.telemetry import NodeStatus
-from support.pair import Raw, command, pair_of, status, wait_for, wait_for_state, write_config
+from support.pair import (
+    PATIENCE_S,
+    Raw,
+    command,
+    pair_of,
+    status,
+    wait_for,
+    wait_for_state,
+    write_config,
+)
 
 
 def show(pair: EmbeddedPair, *options: str) -> Result:
@@ -79,6 +89,26 @@ def test_status_of_a_pair_that_serves_stalls_and_dies(tmp_path: Path) -> None:
         assert done.exit_code == 1
         assert "does not answer" in done.stdout
         assert "nothing heard from the primary a" in " ".join(done.stdout.split())
+
+
+def test_a_primary_tells_of_its_producers_and_where_the_time_goes(tmp_path: Path) -> None:
+    with pair_of(tmp_path) as pair:
+        with Producer("p", pair.config) as producer:
+            for _ in range(50):
+                producer.send(b"body").result(PATIENCE_S)
+            told = status(pair, "a")
+        shown = told.producers[0]
+        assert (shown.name, shown.accepted_producer_seq, shown.duplicates) == ("p", 50, 0)
+        assert shown.refused == 0
+        assert shown.last_seen_age_ms is not None
+        assert 0 <= shown.last_seen_age_ms < PATIENCE_S * 1_000
+        stages = {stage.name: stage for stage in told.stages}
+        assert list(stages) == ["intake", "replicate+write", "ack", "release", "rtt"]
+        for stage in stages.values():
+            assert 0 < stage.p50_us <= stage.p99_us <= stage.max_us
+        assert stages["rtt"].max_us >= stages["ack"].max_us
+        for name in ("a", "b"):
+            assert (status(pair, name).memory_bytes or 0) > 1 << 20
 
 
 def test_status_of_nodes_that_are_not_there(tmp_path: Path) -> None:
