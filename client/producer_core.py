@@ -47,10 +47,9 @@ from .backlog import Backlog, Batch, check_bound
 from .connection_core import Connection, Due, Phase
 from .errors import ClientError, ClosedError, MessageTooLarge, RefusedError
 from .holding_core import Hold
+from .missing_core import Missing
 from .numbering_core import Numbering
 
-_MS: Final = 1_000_000
-_HOLE_NS: Final = 1_000 * _MS
 _PARTIAL_IN_FLIGHT: Final = 2
 _NEVER: Final = sys.maxsize
 
@@ -117,7 +116,7 @@ class ProducerCore:
         self._attempt = 1
         self._epoch = 0
         self._hold = Hold()
-        self._hole_since_ns = 0
+        self._missing = Missing()
 
     # What the application does --------------------------------------------------------------
 
@@ -193,7 +192,7 @@ class ProducerCore:
             case Confirmed():
                 self.on_confirmed(message, now_ns)
             case ProducerPong():
-                self._node_state = message.state
+                self._on_pong(message.state, now_ns)
             case ProducerWelcome():
                 self.on_welcome(message, now_ns)
             case Refused():
@@ -214,13 +213,13 @@ class ProducerCore:
             before = self.backlog.confirmed
             touched = self.backlog.confirm(run)
             if touched is None:
-                self._hole_since_ns = self._hole_since_ns or now_ns
-                self.deadline_ns = min(self.deadline_ns, self._hole_since_ns + _HOLE_NS)
+                self._missing.hole(now_ns)
+                self.deadline_ns = min(self.deadline_ns, self._missing.hole_ends_ns())
             elif touched:
                 self.progressed += touched
                 self.stats.messages += self.backlog.confirmed - before
                 self._hold.progressed()
-                self._hole_since_ns = 0
+                self._missing.progressed(now_ns)
         self._send_more(now_ns)
 
     def on_welcome(self, welcome: ProducerWelcome, now_ns: int) -> None:
@@ -228,13 +227,9 @@ class ProducerCore:
         if self.connection.phase is Phase.OPEN:
             return  # the answer to a hello that was repeated too early
         if self._cluster and welcome.cluster != self._cluster:
-            self.abort(
-                RefusedError(
-                    Reason.WRONG_CLUSTER,
-                    f"{self.connection.endpoint} is of cluster {welcome.cluster}, "
-                    f"expected {self._cluster}",
-                )
-            )
+            text = f"{self.connection.endpoint} is of cluster {welcome.cluster}"
+            text += f", expected {self._cluster}"
+            self.abort(RefusedError(Reason.WRONG_CLUSTER, text))
             return
         if welcome.epoch < self._epoch:  # an old primary that has not noticed yet
             older = f"{self.connection.endpoint} leads epoch {welcome.epoch}"
@@ -250,7 +245,7 @@ class ProducerCore:
         self.max_message_bytes = welcome.max_message_bytes
         self.connection.welcomed(welcome.heartbeat_ms, now_ns)
         self._hold.clear()
-        self._go_back(0)
+        self._go_back(0, now_ns)
         self._send_more(now_ns)
         self._plan(now_ns)
 
@@ -266,7 +261,7 @@ class ProducerCore:
             case Reason.BUSY | Reason.DISK_FULL | Reason.TOO_MANY:
                 if is_open:
                     self._hold.refused(now_ns)
-                    self._go_back(refused.expected)
+                    self._go_back(refused.expected, now_ns)
                 else:
                     self.connection.busy(now_ns)
             case Reason.GAP:
@@ -326,24 +321,30 @@ class ProducerCore:
                 pass
         if self._hold.over(now_ns):
             self._send_more(now_ns)
-        if self._hole_since_ns and now_ns - self._hole_since_ns >= _HOLE_NS:
-            self._go_back(0)
+        if 0 < self._missing.hole_ends_ns() <= now_ns:
+            self._go_back(0, now_ns)
             self._send_more(now_ns)
         self._plan(now_ns)
 
     # Inside -----------------------------------------------------------------------------------
 
+    def _on_pong(self, state: str, now_ns: int) -> None:
+        before, self._node_state = self._node_state, state
+        if self.backlog.sent and self._missing.heard_state(state, before, now_ns):
+            self._go_back(0, now_ns)
+            self._send_more(now_ns)
+
     def _on_gap(self, expected: int, now_ns: int) -> None:
         if self.backlog.confirmed < expected <= self._numbering.sent_high + 1:
-            self._go_back(expected)
+            self._go_back(expected, now_ns)
             self._send_more(now_ns)
         else:  # the node's log is not what its welcome said: let a new welcome decide
             self._lost(self._why)
             self.connection.again(now_ns)
 
-    def _go_back(self, expected: int) -> None:
+    def _go_back(self, expected: int, now_ns: int) -> None:
         self._attempt += 1
-        self._hole_since_ns = 0
+        self._missing.went_back(now_ns)
         self.backlog.go_back(expected)
 
     def _send_more(self, now_ns: int) -> None:
@@ -357,6 +358,8 @@ class ProducerCore:
                     return
                 backlog.seal()
             batch = backlog.sealed[backlog.sent]
+            if not backlog.sent:
+                self._missing.sent_first(now_ns)
             backlog.sent += 1
             self.outbox.append(
                 encode(
@@ -384,10 +387,8 @@ class ProducerCore:
         """Sets the time of the next tick."""
         if self.error is None:
             due = self.connection.deadline_ns()
-            if self._hold.until_ns:
-                due = min(due, self._hold.until_ns)
-            if self._hole_since_ns:
-                due = min(due, self._hole_since_ns + _HOLE_NS)
+            for end_ns in (self._hold.until_ns, self._missing.hole_ends_ns()):
+                due = min(due, end_ns or due)
             self.deadline_ns = max(due, now_ns)
 
 

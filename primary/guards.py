@@ -178,12 +178,15 @@ def _assess_solo(reign: Reign, request: Request, peer: PeerView, found: Assessme
                 "mend the link: what is missing is then fetched by itself" if ahead else "",
             )
         )
-    if reign.memory.doubt and not reign.epoch and not request.accept_loss:
+    doubt = reign.memory.doubt
+    if peer.compared is None and not reign.log.last_seq:
+        doubt = doubt or "its log is empty: if this pair ever ran, its disk was replaced"
+    if doubt and not reign.epoch and not request.accept_loss:
         found.guards.append(
             Guard(
                 "holds all that was released",
                 False,
-                reign.memory.doubt,
+                doubt,
                 "a log that can have lost nothing",
                 f"bring {reign.peer} back; or --accept-loss",
             )

@@ -14,6 +14,7 @@ from interlock.shared.errors import Reason
 from interlock.shared.messages import PROTOCOL_VERSION, Refused
 from interlock.shared.operations import Operation, Receipt, Result
 from interlock.shared.roles import NodeState, Role
+from interlock.shared.state import NodeMemory
 from support.world import MS, Node, World
 
 
@@ -666,6 +667,25 @@ def test_reseeding_never_throws_away_the_only_copy_of_what_was_released() -> Non
     assert (world.a.state, world.b.state) == (NodeState.GATED, NodeState.IN_SYNC)
     assert bodies(world) == [b"one", b"two"]
     world.assert_identical()
+
+
+def test_an_empty_node_does_not_go_solo_over_a_log_that_it_never_had() -> None:
+    """B's disk was replaced, and B was started as a primary by mistake, while A is down with all
+    that was released. What is attested of A is true; B knows of nothing. (Simulator, seed 117.)"""
+    world = World().start()
+    serve(world, 1, 1, b"one")
+    world.a.kill()
+    world.b.kill()
+    world.b.journal.keep(0)
+    world.b.memory = NodeMemory(world.config.cluster, "b", Role.PRIMARY)
+    world.b.start()
+    world.settle(1_500)
+    assert world.b.state is NodeState.RESUMING
+    assert failing(world, world.b, Operation.SOLO) == ["holds all that was released"]
+    assert failing(world, world.b, Operation.SOLO, accept_loss=True) == []
+    world.a.start()
+    world.settle(3_000)
+    assert bodies(world, world.a) == [b"one"]
 
 
 def test_a_leader_that_was_restarted_can_still_take_the_old_one_in() -> None:

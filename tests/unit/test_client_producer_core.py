@@ -202,6 +202,52 @@ def test_a_hole_that_stays_is_closed_by_submitting_again() -> None:
     assert [(attempt, first) for attempt, first, _ in driver.submitted()] == [(3, 1), (3, 2)]
 
 
+def test_a_last_confirmation_that_was_lost_is_asked_for_by_submitting_again() -> None:
+    """No later confirmation can show the hole. (Found by a storm of signals: a producer that waited
+    for each message waited for ever, while the primary answered its pings.)"""
+    driver = connected()
+    (ticket,) = driver.send(b"x")
+    driver.sent()
+    again = 0
+    for half_second in range(1, 40):
+        driver.pass_ms(500)
+        driver.hear(ProducerPong(SESSION, "GATED"))
+        found = driver.submitted()
+        if found:
+            assert [(first, bodies) for _, first, bodies in found] == [(1, [b"x"])]
+            again += 1
+            assert half_second in (5, 13, 29), "2 s after the state was heard, then 4, then 8"
+    assert again == 3
+    driver.confirm((1, 10, 1))
+    assert seqs([ticket]) == [10]
+
+
+def test_a_primary_that_releases_nothing_is_not_asked_again() -> None:
+    """STALLED it owes no confirmation, and after a stall it gets the time to send them."""
+    driver = connected()
+    driver.send(b"x")
+    driver.sent()
+    for _ in range(60):
+        driver.pass_ms(500)
+        driver.hear(ProducerPong(SESSION, "STALLED"))
+    driver.pass_ms(500)
+    driver.hear(ProducerPong(SESSION, "GATED"))
+    driver.pass_ms(500)
+    driver.hear(ProducerPong(SESSION, "GATED"))
+    assert driver.submitted() == []
+
+
+def test_a_primary_that_goes_on_confirming_is_not_asked_again() -> None:
+    driver = connected()
+    driver.send(*[b"x"] * 9)
+    driver.sent()
+    for number in range(1, 9):
+        driver.pass_ms(450)
+        driver.hear(ProducerPong(SESSION, "GATED"))
+        driver.confirm((number, number, 1))
+        assert all(attempt == 2 for attempt, _, _ in driver.submitted())
+
+
 # Refusals ---------------------------------------------------------------------------------------
 
 
