@@ -23,6 +23,7 @@ class Missing:
 
     def __init__(self) -> None:
         self._hole_since_ns = 0
+        self._left_aside = 0  # the highest number that was confirmed behind a hole
         self._waits_since_ns = 0
         self._silence_ns = SILENCE_NS
 
@@ -30,19 +31,21 @@ class Missing:
         """Something is under way, and nothing was."""
         self._waits_since_ns = now_ns
 
-    def hole(self, now_ns: int) -> None:
-        """Newer numbers than the next one were confirmed."""
+    def hole(self, last: int, now_ns: int) -> None:
+        """Numbers up to `last` were confirmed, and the next one was not: they are left aside."""
         self._hole_since_ns = self._hole_since_ns or now_ns
+        self._left_aside = max(self._left_aside, last)
 
-    def progressed(self, now_ns: int) -> None:
-        """The next number was confirmed."""
-        self._hole_since_ns = 0
+    def progressed(self, confirmed: int, now_ns: int) -> None:
+        """All numbers up to `confirmed` are confirmed."""
+        if confirmed >= self._left_aside:
+            self._hole_since_ns = self._left_aside = 0
         self._waits_since_ns = now_ns
         self._silence_ns = SILENCE_NS
 
     def went_back(self, now_ns: int) -> None:
         """All is submitted again."""
-        self._hole_since_ns = 0
+        self._hole_since_ns = self._left_aside = 0
         self._waits_since_ns = now_ns
 
     def hole_ends_ns(self) -> int:

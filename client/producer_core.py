@@ -213,13 +213,13 @@ class ProducerCore:
             before = self.backlog.confirmed
             touched = self.backlog.confirm(run)
             if touched is None:
-                self._missing.hole(now_ns)
+                self._missing.hole(run.producer_seq + run.count - 1, now_ns)
                 self.deadline_ns = min(self.deadline_ns, self._missing.hole_ends_ns())
             elif touched:
                 self.progressed += touched
                 self.stats.messages += self.backlog.confirmed - before
                 self._hold.progressed()
-                self._missing.progressed(now_ns)
+                self._missing.progressed(self.backlog.confirmed, now_ns)
         self._send_more(now_ns)
 
     def on_welcome(self, welcome: ProducerWelcome, now_ns: int) -> None:

@@ -302,15 +302,15 @@ class PrimaryCore:
             return
         if gate.released_seq == before:
             return
+        for known in self.intake.known_awaiting():  # older than what was pending
+            self.intake.awaiting.pop(known.session.name)  # what still waits is put back
+            self._confirm_known(known)
         for name, runs in confirmations(released).items():
             session = self.intake.of(name)
             if session is not None:
                 reign.reply(session.sender, Confirmed(session.session, reign.epoch, runs))
         reign.effects += [Publish(frame) for frame, _ in groups(released)]
         reign.counters.count("released", gate.released_seq - before)
-        for known in self.intake.known_awaiting():
-            self.intake.awaiting.pop(known.session.name)  # what still waits is put back
-            self._confirm_known(known)
         if before < reign.opened_seq <= gate.released_seq:
             self._beat()  # the first release of a reign: who waits for it is to know at once
 

@@ -8,9 +8,9 @@ import pytest
 from interlock.shared.config import AckLevel
 from interlock.shared.effects import Effect
 from interlock.shared.errors import Reason
-from interlock.shared.messages import Refused
+from interlock.shared.messages import PROTOCOL_VERSION, Confirmed, ProducerHello, Refused
 from interlock.shared.roles import NodeState, Role
-from support.world import Killed, Node, World
+from support.world import MS, Killed, Node, World, submission
 
 
 def bodies(world: World) -> list[bytes]:
@@ -97,6 +97,33 @@ def test_a_resubmission_before_the_tail_is_released_is_confirmed_later() -> None
     world.submit(1, 1, b"one")
     world.settle(500)
     assert list(world.confirmed) == [("p", 1)]
+
+
+def test_what_is_known_and_what_is_new_is_confirmed_in_order() -> None:
+    """A tail of an earlier run and new messages behind it are released at once. The producer hears
+    of the tail first: told otherwise it takes the new ones for a hole. (Found by a storm of signals
+    against a producer that waits for each message.)"""
+    world = World().start()
+    world.hello("p", 1)
+    world.cut()
+    world.submit(1, 1, b"one")
+    world.turn(world.a)
+    world.a.kill()
+    world.settle(1_500)
+    world.a.start()
+    world.link_up = True
+    while world.a.state is not NodeState.GATED:
+        world.now += MS
+        world.turn(world.b)
+        world.turn(world.a)
+    before = len(world.replies)
+    hello = ProducerHello(PROTOCOL_VERSION, world.config.cluster, "p", 1, True)
+    for message in (hello, submission(1, 1, b"one"), submission(1, 2, b"two")):
+        world.a.inbox.append(("intake", (b"1", message)))
+    world.turn(world.a)  # the standby has acknowledged nothing of this yet
+    world.settle(300)
+    told = [message for _, message in world.replies[before:] if isinstance(message, Confirmed)]
+    assert [run.producer_seq for message in told for run in message.runs] == [1, 2]
 
 
 def test_a_primary_that_lost_its_tail_in_a_power_cut_fetches_it_back() -> None:

@@ -202,6 +202,21 @@ def test_a_hole_that_stays_is_closed_by_submitting_again() -> None:
     assert [(attempt, first) for attempt, first, _ in driver.submitted()] == [(3, 1), (3, 2)]
 
 
+def test_what_was_left_aside_is_not_forgotten_when_the_hole_before_it_is_closed() -> None:
+    """2 is confirmed before 1: left aside. Then 1 is, and nothing shows 2 any more."""
+    driver = connected()
+    driver.send(b"1")
+    driver.send(b"2", b"3", b"4", b"5")
+    driver.sent()
+    driver.confirm((2, 2, 4))
+    driver.confirm((1, 1, 1))
+    assert driver.submitted() == []
+    driver.pass_ms(500)
+    driver.hear(ProducerPong(SESSION, "GATED"))
+    driver.pass_ms(500)
+    assert [first for _, first, _ in driver.submitted()] == [2]
+
+
 def test_a_last_confirmation_that_was_lost_is_asked_for_by_submitting_again() -> None:
     """No later confirmation can show the hole. (Found by a storm of signals: a producer that waited
     for each message waited for ever, while the primary answered its pings.)"""
