@@ -1,10 +1,11 @@
 """The network between nodes, clients and operators, as ZeroMQ over TCP shows it to a program.
 
 Decides what arrives, and when. Within one connection order is kept. While a path is cut, what was
-sent waits (TCP sends it again); when the path is back it arrives late, or the connection breaks and
-that part is lost while later messages arrive: the peer then sees a new routing id. A dialler's
-socket keeps what it could not send yet, so a process that starts late still gets it. A new dial is
-a new socket: nothing of the old one reaches it.
+sent waits (TCP sends it again); when the path is back it arrives late, up to seconds after that, or
+the connection breaks and that part is lost while later messages arrive: the peer then sees a new
+routing id. A dialler's socket keeps what it could not send yet, so a process that starts late still
+gets it. A new dial is a new socket: nothing of the old one reaches it, but what the old one sent
+may reach the target late, after the new one was welcomed.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Pipe:
 
     def connect(self) -> None:
         """If the target listens and the path is open: sends what waits."""
-        if self.closed or self.connected or self.target.core is None or not self._open_both():
+        if self.closed or self.connected or not self._listens() or not self._open_both():
             return
         self.connected = True
         self.generation += 1
@@ -94,6 +95,11 @@ class Pipe:
         """The dialling side closes: what it sent still arrives, nothing comes back."""
         self.closed = True
 
+    @property
+    def is_over(self) -> bool:
+        """Closed, and nothing of it can arrive any more."""
+        return self.closed and not (self.connected and self._held[True])
+
     def healed(self, *, breaks: bool) -> None:
         """A path is open again: what waited arrives late, or is lost with the connection."""
         for to_target in (True, False):
@@ -102,9 +108,13 @@ class Pipe:
                     self.snap()
                     return
                 waiting, self._held[to_target] = self._held[to_target], []
+                late = self._network.late_ns()
                 for message in waiting:
-                    self._fly(message, to_target=to_target)
+                    self._fly(message, to_target=to_target, late=late)
         self.connect()
+
+    def _listens(self) -> bool:
+        return self.target.core is not None  # one that is FAILED has bound control alone
 
     def _is_open(self, *, to_target: bool) -> bool:
         ends = (self.source, self.target.name)
@@ -114,9 +124,10 @@ class Pipe:
     def _open_both(self) -> bool:
         return self._is_open(to_target=True) and self._is_open(to_target=False)
 
-    def _fly(self, message: Any, *, to_target: bool) -> None:
+    def _fly(self, message: Any, *, to_target: bool, late: int = 0) -> None:
         engine = self._network.engine
-        when = max(self._last_arrival[to_target], engine.now + self._network.delay_ns(self.net))
+        when = engine.now + self._network.delay_ns(self.net) + late
+        when = max(self._last_arrival[to_target], when)
         self._last_arrival[to_target] = when
         engine.at(when, self._arrive, message, to_target, self.generation, self.sender)
 
@@ -139,6 +150,7 @@ class Network:
         self.paths = Paths()
         self._rng = rng
         self.delay_us = delay_us
+        self.control_late_ms = 0  # how much later than usual what is said on control arrives
         self._reconnect_ms = reconnect_ms
         self._pipes: list[Pipe] = []
         self._made = 0
@@ -146,7 +158,12 @@ class Network:
     def delay_ns(self, net: str) -> int:
         base = 20_000 if net == "client" else self.delay_us * 1_000
         spread = self._rng.random()
-        return int(base * (0.5 + spread)) + (base * 20 if spread > 0.98 else 0)
+        late_ms = self.control_late_ms * spread if net == "control" else 0
+        return int(base * (0.5 + spread) + late_ms * MS) + (base * 20 if spread > 0.98 else 0)
+
+    def late_ns(self) -> int:
+        """How long TCP waits before it tries again what was lost on a path that is open again."""
+        return int(self._rng.choice((0, 0, 0.1, 0.5, 3)) * self._rng.random() * 1_000 * MS)
 
     def reconnect_ns(self) -> int:
         return int(self._rng.random() * self._reconnect_ms * MS)
@@ -156,7 +173,7 @@ class Network:
     ) -> Pipe:
         self._made += 1
         made = Pipe(self, self._made, net, source, target, kind, deliver)
-        self._pipes = [pipe for pipe in self._pipes if not pipe.closed]
+        self._pipes = [pipe for pipe in self._pipes if not pipe.is_over]
         self._pipes.append(made)
         made.connect()
         return made

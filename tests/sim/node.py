@@ -2,8 +2,8 @@
 
 Decides nothing of the protocol. What it adds: effects are performed one by one and can be
 interrupted between any two (killed, or frozen and gone on with later), syncs take time, a power cut
-keeps any prefix of what was not synced, and a full disk leaves messages in the sockets as the
-shells do.
+keeps any prefix of what was not synced, a full disk leaves messages in the sockets as the shells
+do, and a damaged journal makes the node start as a `FailedCore` (`cli.failed` is that shell).
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from interlock.primary.core import PrimaryCore
 from interlock.secondary.core import SecondaryCore
 from interlock.shared.boot import wake
+from interlock.shared.commands import Command, ControlRequest, GetStatus, Status
 from interlock.shared.config import Config
 from interlock.shared.desk import Desk
 from interlock.shared.effects import Append, Become, Effect, Quit, Sync
-from interlock.shared.events import Room, Synced
+from interlock.shared.events import FromControl, PeerAnswered, Room, Synced
+from interlock.shared.failed import FailedCore
 from interlock.shared.handed import Handed
-from interlock.shared.messages import LinkHello
+from interlock.shared.log import LogState
+from interlock.shared.messages import LinkHello, Refused
 from interlock.shared.replay import ReplayServer
 from interlock.shared.roles import NodeState, Role, StateHolder
-from interlock.shared.telemetry import Counters
+from interlock.shared.telemetry import Counters, JournalStatus, NodeStatus, ProcessStatus
 from support.nodes import Killed, Node
 
 from .disk import SimJournal
 
 if TYPE_CHECKING:
     from .world import SimWorld
+
+
+FAILED_TAKES = ("control", "peer_answer")
 
 
 class CountingHolder(StateHolder):
@@ -60,8 +68,15 @@ class SimNode(Node):
         self.sync_fails = False
         self.sync_ns = world.sync_ns  # how long a sync in the background takes
         self.trap: tuple[int, str] | None = None  # effects from now, and what happens then
-        self.damaged = False  # it finds damage at its start, and does not start
+        self.failed: FailedCore | None = None  # what runs instead of a core: its journal is damaged
+        self.damaged = False  # it finds damage at its start, and is FAILED
+        self.lost_disk = False  # it cannot be started before it has a new one
+        self.disks = 1  # how many it has had
+        self.asleep_until = 0  # nobody starts it before
+        self.doomed: tuple[int, str] | None = None  # its trap when it starts the next time
         self.held = ""  # the token of an operation for which it was attested to stay stopped
+        # What an attestation speaks about: when it heard on the link, was in solo, was promoted.
+        self.heard_ns = self.solo_ns = self.promoted_ns = -1
         self._turn_at = 0
         self._waiting = 0  # messages that a full disk keeps in the sockets
 
@@ -74,24 +89,50 @@ class SimNode(Node):
         self.trap = None
         self.effects.clear()
         self.inbox.clear()
+        self.desk = Desk(self.config, self.name, self._draw)
+        if self.damaged:
+            self._start_failed(self.desk)
+            return
         self.journal.reopen()
         self.memory = wake(self.memory, self.config.pair.ack_level, self.boot, self.journal.state)
-        self.desk = Desk(self.config, self.name, self._draw)
         holder = CountingHolder(world, self.name, world.now)
         world.trace.add(
             self.name, "starts", (self.memory.role.value, "log ends at", self.journal.last_seq)
         )
         self._make(self.memory.role, Handed(holder, self.desk, Counters()))
-        world.network.process_started(self)
+        self._is_up()
+
+    def _is_up(self) -> None:
+        self.world.network.process_started(self)
         self._turn_at = 0
         self.wake(0)
+
+    def _start_failed(self, desk: Desk) -> None:
+        """What can be told of a log that cannot be read: that it went at least so far."""
+        world = self.world
+        reached_seq = world.rng.randint(0, self.journal.last_seq)
+        why = "journal damaged: bad-hash in 1.log"
+        self.failed = FailedCore(
+            self.config, self.name, self.memory, why, reached_seq, desk, world.now
+        )
+        world.seen.transitions[NodeState.STARTING.value, NodeState.FAILED.value] += 1
+        world.trace.add(self.name, "starts", (self.memory.role.value, "is FAILED", reached_seq))
+        self._is_up()
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process, be it one that is FAILED."""
+        return self.core is not None or self.failed is not None
 
     def kill(self, *, power_cut: bool = False) -> None:
         self.effects.clear()
         self.frozen = False
         self.trap = None
-        if self.core is not None:
+        if self.runs:
+            if self.core is not None and self.state is NodeState.SOLO:
+                self.solo_ns = self.world.now
             self.world.trace.add(self.name, "dies", "power cut" if power_cut else "killed")
+        self.failed = None
         super().kill()
         self.world.network.process_ended(self)
         if power_cut:
@@ -100,12 +141,12 @@ class SimNode(Node):
         self.world.checks.on_death(self)
 
     def freeze(self) -> None:
-        if self.core is not None:
+        if self.runs:
             self.frozen = True
             self.world.trace.add(self.name, "frozen")
 
     def thaw(self) -> None:
-        if self.frozen:
+        if self.frozen and not self.held:
             self.frozen = False
             self.world.trace.add(self.name, "goes on")
             self.wake(0)
@@ -121,9 +162,13 @@ class SimNode(Node):
             self.world.engine.at(when, self._turn_event, when)
 
     def _turn_event(self, when: int) -> None:
-        if when != self._turn_at or self.core is None or self.frozen:
+        if when != self._turn_at or not self.runs or self.frozen:
             return
         self._turn_at = 0
+        if self.failed is not None:
+            self._failed_turn(self.failed)
+            self.wake(self.world.poll_ns)
+            return
         self.turn()
         if self.core is not None and not self.frozen and not self._turn_at:
             core = self.core
@@ -134,7 +179,7 @@ class SimNode(Node):
 
     def receive(self, kind: str, *item: Any) -> None:
         """A message has arrived in a socket of this node; None of a process that does not run."""
-        if self.core is not None:
+        if self.core is not None or (self.failed is not None and kind in FAILED_TAKES):
             self.inbox.append((kind, item))
             self.wake(self.world.turn_delay_ns())
 
@@ -167,6 +212,8 @@ class SimNode(Node):
             self.world.trace.add(self.name, "<-" + kind, item)
             if kind == "hello_side" and isinstance(item[1], LinkHello):
                 self.world.checks.hello_taken(self, item[1])
+            if kind in ("hello_side", "dial_side") and not isinstance(item[-1], Refused):
+                self.heard_ns = self.world.now
             getattr(self, f"_on_{kind}")(*item)
         self.inbox.extendleft(reversed(waits))
         self._waiting = len(waits)
@@ -190,6 +237,8 @@ class SimNode(Node):
             if self.core is not core:
                 self.effects.clear()
                 return
+        if self.core is not None and self.state is NodeState.SOLO:
+            self.solo_ns = self.world.now
         self.world.checks.after_turn(self)
 
     def _spring_trap(self) -> None:
@@ -223,6 +272,8 @@ class SimNode(Node):
         elif isinstance(effect, Become):
             before = [bytes(record.raw) for record in self.journal.records]
             super()._perform(effect)
+            if effect.role is Role.PRIMARY:
+                self.promoted_ns = self.world.now
             self.world.checks.on_become(self, effect, before)
             self.wake(0)
         elif isinstance(effect, Quit):
@@ -240,6 +291,76 @@ class SimNode(Node):
                 return
             self.journal.sync_up_to(length)
             self.wake(self.world.turn_delay_ns())
+
+    # A node that is FAILED -----------------------------------------------------------------------
+
+    def _failed_turn(self, core: FailedCore) -> None:
+        """One turn of the shell in `cli.failed`."""
+        now, wall = self.net.now, self.wall
+        while self.inbox:
+            kind, item = self.inbox.popleft()
+            self.world.trace.add(self.name, "<-" + kind, item)
+            if kind == "peer_answer":
+                core.handle(PeerAnswered(*item), now, wall)
+            else:
+                self._failed_control(core, *item)
+        for effect in core.end_turn(now, wall):
+            if isinstance(effect, Become):
+                self._reseed_failed(core)
+                return
+            if isinstance(effect, Quit):
+                self.kill()
+                return
+            super()._perform(effect)
+
+    def _failed_control(self, core: FailedCore, sender: bytes, request: ControlRequest) -> None:
+        if isinstance(request, Command):
+            core.handle(FromControl(sender, request), self.net.now, self.wall)
+        elif isinstance(request, GetStatus):
+            self.net.answered(self, sender, Status(self.status()))
+        else:
+            refusal = core.refusal()
+            self.net.answered(self, sender, Refused(refusal.reason, refusal.text))
+
+    def _reseed_failed(self, core: FailedCore) -> None:
+        """The journal is set aside, unread, and the node goes on as an empty standby."""
+        world = self.world
+        memory = wake(core.memory, self.config.pair.ack_level, self.boot, LogState())
+        doubt = "re-seeded, and has not caught up"
+        self.memory = msgspec.structs.replace(memory, role=Role.SECONDARY, target=None, doubt=doubt)
+        self.replace_journal()
+        world.checks.on_reseed(self)
+        self.failed = None
+        holder = CountingHolder(world, self.name, world.now)
+        self._make(
+            Role.SECONDARY,
+            Handed(holder, core.desk, Counters(), reinstated=True, entry="whole"),
+        )
+        world.trace.add(self.name, "reseeds")
+        world.network.process_started(self)
+        self.wake(0)
+
+    def replace_journal(self) -> None:
+        """What was there is gone, damaged for good."""
+        self.damaged = False
+        self.journal.keep(0)
+        self.journal.reopen()
+
+    @property
+    def state(self) -> NodeState:
+        return NodeState.FAILED if self.failed is not None else super().state
+
+    @property
+    def why(self) -> str:
+        return self.failed.holder.why if self.failed is not None else super().why
+
+    def status(self) -> NodeStatus:
+        if self.failed is None:
+            return super().status()
+        process = ProcessStatus(
+            0, 0, "test", JournalStatus(), Counters(), self.notes[-5:], "production", 1
+        )
+        return self.failed.status(process, self.net.now, self.wall)
 
     @property
     def leads(self) -> bool:

@@ -22,9 +22,9 @@ from interlock.shared.commands import (
     Status,
     UnderWay,
 )
-from interlock.shared.epochs import Mode
 from interlock.shared.messages import PROTOCOL_VERSION, Message, Refused
 from interlock.shared.operations import Operation, Preflight, Request
+from interlock.shared.roles import NodeState
 from interlock.shared.telemetry import NodeStatus
 
 from .engine import MS, Process
@@ -37,11 +37,29 @@ Steps = Generator[int, Any, Any]
 POLL_NS = 20 * MS
 O = Operation  # noqa: E741 short, for the tables below
 
-# What the hasty operator does at random; what is there twice is done more often.
-HASTY = (
-    *(O.SWITCHOVER, O.SWITCHOVER, O.DEMOTE, O.PROMOTE, O.PROMOTE, O.SOLO, O.SOLO),
-    *(O.GATE, O.REINSTATE, O.REINSTATE, O.PAUSE, O.RESUME, O.SHUTDOWN),
-)
+# What a hasty operator may like to do, and how often.
+ODDS = {
+    O.SWITCHOVER: 4,
+    O.DEMOTE: 4,
+    O.PROMOTE: 8,
+    O.SOLO: 8,
+    O.GATE: 4,
+    O.REINSTATE: 4,
+    O.PAUSE: 1,
+    O.RESUME: 1,
+    O.SHUTDOWN: 2,
+}
+
+
+def attested_truly(own: SimNode, peer: SimNode, text: str) -> bool:
+    """Whether what the text says of the peer's past is true, besides that it is stopped.
+
+    The link broke when the node that is to lead heard the last of it. A hello that the other one
+    has heard since proves nothing: its answer may never have arrived."""
+    in_solo = peer.core is not None and peer.state is NodeState.SOLO
+    if "not in solo" in text and (in_solo or peer.solo_ns >= own.heard_ns):
+        return False
+    return "not promoted" not in text or peer.promoted_ns < own.heard_ns
 
 
 class Operators:
@@ -74,7 +92,7 @@ class Operators:
             yield POLL_NS
             if sender in self._answers:
                 return self._answers.pop(sender)
-            if node.core is None:
+            if not node.runs:
                 return None
         return None
 
@@ -93,8 +111,10 @@ class Operators:
         world = self.world
         token, operation = preflight.token, preflight.request.operation
         peer, life = world.other(node), node.life
+        if node.held:
+            return None  # somebody has attested that it stays as it is
         if preflight.attestation:
-            if not self._make_true(peer, operation):
+            if not self._make_true(peer, preflight.attestation):
                 world.seen.operations[f"{operation.value} not attested"] += 1
                 return None
             peer.held = token
@@ -110,12 +130,13 @@ class Operators:
         )
         answer = yield from self.ask(node, order, 3_000)
         while answer is None or isinstance(answer, UnderWay):
-            if node.core is None or node.life != life:
+            if not node.runs or node.life != life:
                 break
             yield 200 * MS
             answer = yield from self.ask(node, GetOperation(PROTOCOL_VERSION, token))
         if peer.held == token:
             peer.held = ""
+            peer.thaw()
         receipt = answer.receipt if isinstance(answer, Outcome) else None
         self._note(operation, answer)
         world.trace.add(who, "ended", (token[-4:], answer))
@@ -131,25 +152,26 @@ class Operators:
             result = f"not begun ({answer.reason.value})"
         self.world.seen.operations[f"{operation.value} {result}"] += 1
 
-    def _make_true(self, peer: SimNode, operation: Operation) -> bool:
+    def _make_true(self, peer: SimNode, text: str) -> bool:
         """Whether the attestation is true, after the peer was stopped if need be."""
-        own, world = self.world.other(peer), self.world
-        ours = {(epoch.number, epoch.hash) for epoch in own.journal.state.history.epochs}
-        theirs = peer.journal.state.history.epochs
-        if operation is O.PROMOTE:
-            alone = [epoch for epoch in theirs if epoch.mode is Mode.SOLO]
-            if theirs and theirs[-1].mode is Mode.SOLO:
-                return False
-        else:
-            alone = [epoch for epoch in theirs if epoch.leader == peer.name]
-        if any((epoch.number, epoch.hash) not in ours for epoch in alone):
+        world = self.world
+        if peer.held or not attested_truly(world.other(peer), peer, text):
             return False
         if peer.core is not None:
             if self.rng.random() < 0.3 and not world.healing:
                 return False
             world.trace.add("op", "stops", (peer.name, "to attest that it is stopped"))
-            peer.kill(power_cut=self.rng.random() < 0.3)
-        return not peer.held
+            if self.rng.random() < 0.3 and self._may_freeze(peer):
+                peer.freeze()
+            else:
+                peer.kill(power_cut=self.rng.random() < 0.3)
+        return True
+
+    def _may_freeze(self, peer: SimNode) -> bool:
+        """Whether a frozen process is as good as a dead one: it will not go on with an operation
+        that was begun, or ordered, before the attestation."""
+        ordered = any(kind == "control" for kind, _ in peer.inbox)
+        return not ordered and peer.desk is not None and peer.desk.order is None
 
     def operate(self, who: str, node: SimNode, operation: Operation, **arguments: Any) -> Steps:
         preflight = yield from self.preflight(node, operation, **arguments)
@@ -170,21 +192,23 @@ class Operators:
         """Any operation on any node, at any moment; sometimes with a token from a while ago."""
         world, rng = self.world, self.rng
         kept: list[tuple[SimNode, Preflight]] = []
+        likes = [O(each) for each in world.plan.likes]
+        likes = likes or rng.sample(list(ODDS), rng.randint(2, len(ODDS)))
         while not world.healing:
             yield int(rng.random() * 2 * world.plan.operate_every_ms * MS)
             node = rng.choice(world.nodes)
-            if kept and rng.random() < 0.2:
+            if kept and rng.random() < 0.1:
                 node, preflight = rng.choice(kept)
                 yield from self.execute(who, node, preflight)
                 continue
-            operation = rng.choice(HASTY)
+            operation = rng.choices(likes, [ODDS[each] for each in likes])[0]
             arguments: dict[str, Any] = {}
             if operation is O.PROMOTE:
                 arguments["solo"] = rng.random() < 0.6
-            if operation is O.SOLO and rng.random() < 0.3:
-                arguments["for_ms"] = 500
+            if operation is O.SOLO and rng.random() < 0.4:
+                arguments["for_ms"] = rng.choice((200, 1_000, 3_000))
             if operation is O.REINSTATE:
-                arguments["reseed"] = rng.random() < 0.2
+                arguments["reseed"] = rng.random() < 0.4
             preflight = yield from self.preflight(node, operation, **arguments)
             if preflight is None or not preflight.token:
                 continue
@@ -204,10 +228,7 @@ class Operators:
             yield (300 if world.healing else 2 * world.plan.operate_every_ms) * MS
             if not world.plan.careful and not world.healing:
                 continue
-            statuses = []
-            for node in world.nodes:
-                status = (yield from self.status(node)) if node.core else None
-                statuses.append(status)
+            statuses = yield from self._statuses()
             found = [f"{s.role} {s.state}" if s else "down" for s in statuses]
             if found != before:
                 before, since = found, world.now
@@ -223,24 +244,25 @@ class Operators:
                 operation = rng.choice((O.SWITCHOVER, O.SWITCHOVER, O.DEMOTE, O.PAUSE))
                 yield from self.operate("careful", node, operation)
 
+    def _statuses(self) -> Steps:
+        a, b = self.world.nodes
+        first = (yield from self.status(a)) if a.runs else None
+        second = (yield from self.status(b)) if b.runs else None
+        return [first, second]
+
+    def look_and_repair(self) -> Steps:
+        """What the careful operator would do now, without waiting first."""
+        yield from self._repair((yield from self._statuses()))
+
     def _repair(self, statuses: list[NodeStatus | None]) -> Steps:
         """The runbook: who leads, who is stuck, and what brings the pair together again."""
         world, rng = self.world, self.rng
-        by_role: dict[str, SimNode] = {}
-        candidates: list[tuple[bool, int, SimNode]] = []
-        for node, status in zip(world.nodes, statuses, strict=True):
-            if status is None:
-                continue
-            candidates.append((status.promotable, status.watermarks.accepted_seq, node))
-            if status.state in ("FENCED", "DIVERGED"):
-                by_role["stuck"] = node
-            elif status.role == "primary":
-                by_role["primary"] = node
-                by_role[status.state] = node
-            else:
-                by_role["standby"] = node
+        by_role, candidates = self._sorted_out(statuses)
         primary, standby, stuck = (by_role.get(each) for each in ("primary", "standby", "stuck"))
-        if primary is not None and stuck is not None and stuck is not primary:
+        failed = by_role.get("failed")
+        if primary is not None and failed is not None:
+            yield from self.operate("careful", failed, O.REINSTATE, reseed=True)
+        elif primary is not None and stuck is not None and stuck is not primary:
             done = yield from self.operate("careful", stuck, O.REINSTATE)
             if done is None and world.healing:
                 yield from self.operate("careful", stuck, O.REINSTATE, reseed=True)
@@ -258,3 +280,25 @@ class Operators:
                 done = yield from self.operate("careful", node, O.PROMOTE, solo=alone)
                 if done is not None:
                     return
+
+    def _sorted_out(
+        self, statuses: list[NodeStatus | None]
+    ) -> tuple[dict[str, SimNode], list[tuple[bool, int, SimNode]]]:
+        """Who is what, and who could be promoted."""
+        by_role: dict[str, SimNode] = {}
+        candidates: list[tuple[bool, int, SimNode]] = []
+        for node, status in zip(self.world.nodes, statuses, strict=True):
+            if status is None:
+                continue
+            if status.state == "FAILED":
+                by_role["failed"] = node
+                continue
+            candidates.append((status.promotable, status.watermarks.accepted_seq, node))
+            if status.state in ("FENCED", "DIVERGED"):
+                by_role["stuck"] = node
+            elif status.role == "primary":
+                by_role["primary"] = node
+                by_role[status.state] = node
+            else:
+                by_role["standby"] = node
+        return by_role, candidates

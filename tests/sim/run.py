@@ -1,4 +1,7 @@
-"""Runs seeds of the simulator: `python -P tests/sim/run.py --seeds 1000`, or one with `--seed`."""
+"""Runs seeds of the simulator: `make sim SEEDS=1000`, `make soak HOURS=8`, or one by `--seed`.
+
+A violation prints the seed, the invariant, what happened last, and the command that replays it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +19,16 @@ if __name__ == "__main__":
 
 from interlock.shared.roles import TRANSITIONS
 from sim.checkers import Violation
+from sim.unreached import why_unreached
 from sim.world import Seen, SimWorld
 
 Outcome = tuple[int, str, str, Seen | None]  # seed, invariant, report, what was seen
+PROGRESS = 1_000  # seeds between two lines of a long run
+
+
+def fresh_seed() -> int:
+    """Where seeds begin that nobody has run before: another place each second."""
+    return int(time.time()) * 10_000
 
 
 def run_seed(seed: int, trace: int = 60) -> Outcome:
@@ -50,14 +61,16 @@ def report(world: SimWorld, violation: Violation) -> str:
     )
 
 
-def run_all(seeds: list[int], processes: int) -> Iterator[Outcome]:
-    """Runs seeds; in parallel if there is more than one process."""
+def outcomes(first: int, count: int, processes: int) -> Iterator[Outcome]:
+    """Runs `count` seeds, 0 for no end; in parallel if there is more than one process."""
+    seeds = range(first, first + (count or 1 << 40))
     if processes == 1:
         yield from map(run_seed, seeds)
         return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=8)
+    batch = 64 * processes
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for start in range(0, len(seeds), batch):
+            yield from pool.imap_unordered(run_seed, seeds[start : start + batch], chunksize=4)
 
 
 def summary(seen: Seen, ran: int, seconds: float) -> str:
@@ -75,12 +88,16 @@ def summary(seen: Seen, ran: int, seconds: float) -> str:
         ),
     ]
     missing = [
-        f"{before.value} -> {after.value}"
+        (before, after)
         for before, afters in TRANSITIONS.items()
         for after in sorted(afters, key=lambda each: each.value)
         if not seen.transitions[before.value, after.value]
     ]
-    return "\n".join([*lines, "never reached: " + (", ".join(missing) or "none")])
+    lines.append("not reached, as nothing here leads to it (see tests/sim/unreached.py):")
+    known = Counter(why for pair in missing if (why := why_unreached(*pair)))
+    lines += [f"  {count:7d}  {why}" for why, count in sorted(known.items())]
+    chance = [f"{a.value} -> {b.value}" for a, b in missing if not why_unreached(a, b)]
+    return "\n".join([*lines, "not reached by chance: " + (", ".join(chance) or "none")])
 
 
 def main() -> int:
@@ -88,7 +105,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one and say what happened")
     parser.add_argument("--seeds", type=int, default=200, help="how many to run")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
-    parser.add_argument("--seconds", type=float, default=0, help="stop after this time instead")
+    parser.add_argument(
+        "--hours", type=float, default=0, help="run fresh seeds for so long instead"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--trace", type=int, default=60, help="events that a report shows")
     parser.add_argument("--failures", type=int, default=1, help="stop after so many")
@@ -98,19 +117,21 @@ def main() -> int:
         print(text or f"seed {args.seed}: every invariant holds")
         return bool(invariant)
     began, ran, failed, seen = time.monotonic(), 0, 0, Seen()
-    count = args.seeds if not args.seconds else 1 << 40
-    seeds = range(args.first, args.first + count)
-    batch = 64 * args.processes
-    for start in range(0, count, batch):
-        part = list(seeds[start : start + batch])
-        for _, invariant, text, found in run_all(part, args.processes):
-            ran += 1
-            if found is not None:
-                seen.add(found)
-            if invariant:
-                failed += 1
-                print(text, flush=True)
-        if failed >= args.failures or (args.seconds and time.monotonic() - began >= args.seconds):
+    first, count = args.first, args.seeds
+    if args.hours:
+        first, count = fresh_seed(), 0
+        print(f"fresh seeds from {first}", flush=True)
+    for _, invariant, text, found in outcomes(first, count, args.processes):
+        ran += 1
+        if found is not None:
+            seen.add(found)
+        if invariant:
+            failed += 1
+            print(text, flush=True)
+        if args.hours and ran % PROGRESS == 0:
+            print(f"{ran} seeds, {time.monotonic() - began:.0f} s, {failed} failed", flush=True)
+        over = args.hours and time.monotonic() - began >= args.hours * 3600
+        if over or failed >= args.failures:
             break
     print(summary(seen, ran, time.monotonic() - began))
     print(f"{failed} seeds failed" if failed else "no violation")

@@ -29,10 +29,12 @@ from interlock.shared.messages import Message
 from interlock.shared.roles import NodeState, Role
 from support.nodes import pair_config
 
-from .checkers import Checks, Registry, Violation
+from .checkers import Violation
+from .checks import Checks, Registry
 from .clients import Clients
 from .engine import MS, Engine, Trace
 from .faults import Faults
+from .gambits import Gambits
 from .network import Network
 from .node import SimNode
 from .operators import Operators
@@ -88,6 +90,7 @@ class SimWorld:
         self.clients = Clients(self)
         self.operators = Operators(self)
         self.faults = Faults(self)
+        self.gambits = Gambits(self)
 
     # The run ----------------------------------------------------------------------------------
 
@@ -112,6 +115,7 @@ class SimWorld:
         self.clients.make(self.rng, plan.submitters, plan.raws, plan.readers, plan.messages)
         self.operators.start()
         self.faults.start()
+        self.gambits.start()
         self.engine.run_until(START + plan.fault_ms * MS)
         self.heal()
         end = self.engine.now + DRAIN_NS
@@ -145,7 +149,7 @@ class SimWorld:
     def describe(self) -> str:
         parts = []
         for node in self.nodes:
-            state = f"{node.state.value} ({node.why})" if node.core else "down"
+            state = f"{node.state.value} ({node.why})" if node.runs else "down"
             parts.append(f"{node.name} {state}, log ends at {node.journal.last_seq}")
         clients = self.clients
         parts += [
@@ -185,12 +189,8 @@ class SimWorld:
     def lose_unsynced(self, node: SimNode) -> None:
         """A power cut: any prefix of what was not synced stays; never is the last copy of a
         released record lost (see above)."""
-        journal, registry = node.journal, self.registry
-        low = journal.synced
-        if registry.held_up_to(self.other(node)) < registry.last:
-            needed = registry.held_up_to(node)
-            while low < journal.length and journal.ends[low] <= needed:
-                low += 1
+        journal = node.journal
+        low = self.registry.spared(node, self.other(node))
         kept = self.rng.choice((low, self.rng.randint(low, journal.length)))
         lost = journal.keep(kept)
         self.trace.add(node.name, "lost", (len(lost), "unsynced records; it holds", kept))
@@ -242,7 +242,7 @@ class SimWorld:
         target = self.node(asker)
 
         def alive() -> bool:
-            return target.core is not None and target.life == int(life)
+            return target.runs and target.life == int(life)
 
         def arrive() -> bool:
             target.receive("peer_answer", int(number), message)
@@ -255,10 +255,10 @@ class SimWorld:
         sender = f"peer-{node.name}-{life}-{number}".encode()
 
         def alive() -> bool:
-            return node.core is not None and node.life == life
+            return node.runs and node.life == life
 
         def arrive() -> bool:
-            if peer.core is None:
+            if not peer.runs:
                 return False
             peer.receive("control", sender, question)
             return True
