@@ -221,6 +221,48 @@ def test_of_an_overlap_the_rest_is_fresh(intake: Intake, table: ProducerTable) -
     assert decode_messages(bytes(fresh.payload)) == [b"4", b"5"]
 
 
+@given(
+    st.lists(st.integers(1, 5), max_size=6),
+    st.integers(1, 30),
+    st.integers(1, 12),
+    st.integers(0, 60),
+)
+def test_a_submission_is_cut_at_what_is_known(
+    earlier: list[int], first: int, count: int, released_seq: int
+) -> None:
+    """Twin: a dict with the seq of each number that is in the log, and one body for each number."""
+    table = ProducerTable()
+    intake = Intake(CLUSTER, Limits(max_message_bytes=100), table)
+    session, _ = intake.hello(b"s", hello())
+    places: dict[int, int] = {}
+    for size in earlier:
+        seq = 10 + 2 * len(places)  # others submit in between
+        table.append("p", len(places) + 1, seq, size)
+        places |= {len(places) + 1 + index: seq + index for index in range(size)}
+    numbers = range(first, first + count)
+    submission = submit(first, *(b"%d" % number for number in numbers))
+    if first > len(places) + 1:
+        assert (
+            reason_of(lambda: intake.submit(session, submission, released_seq, take)) is Reason.GAP
+        )
+        return
+    known, fresh = intake.submit(session, submission, released_seq, take)
+    said = {
+        run.producer_seq + index: run.seq + index
+        for run in (known.runs if known else [])
+        for index in range(run.count)
+    }
+    assert {number: said[number] for number in numbers if number in places} == {
+        number: seq for number, seq in places.items() if number in numbers
+    }
+    new = [number for number in numbers if number not in places]
+    if fresh is None:
+        assert not new
+        return
+    assert (fresh.producer_seq, fresh.count) == (new[0], len(new))
+    assert decode_messages(bytes(fresh.payload)) == [b"%d" % number for number in new]
+
+
 def test_what_is_known_is_answered_even_when_nothing_is_taken(
     intake: Intake, table: ProducerTable
 ) -> None:
