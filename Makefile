@@ -50,12 +50,12 @@ $(STAMP): pyproject.toml
 	@echo "$(CURDIR)" > $(STAMP)
 
 .PHONY: demo
-demo: venv ## run a pair with a load and watch it (ARGS="--kill standby")
+demo: venv ## run a pair with a load under the console (ARGS="--kill standby")
 	@$(BIN)/interlock demo $(ARGS)
 
 .PHONY: test
-test: venv ## run the tests (ARGS="-k wire")
-	@$(BIN)/python -P -m pytest $(ARGS)
+test: venv ## run the tests (ARGS="-k wire", or ARGS="-n 0": one by one)
+	@$(BIN)/python -P -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: venv ## formatting, lint, types and tests: what has to pass
@@ -73,6 +73,36 @@ SEEDS ?= 200
 .PHONY: sim
 sim: venv ## run the simulator (SEEDS=1000)
 	@$(BIN)/python -P tests/sim/run.py --seeds $(SEEDS) $(ARGS)
+
+HOURS ?= 1
+.PHONY: soak
+soak: venv ## run fresh seeds of the simulator until one fails (HOURS=8)
+	@$(BIN)/python -P tests/sim/run.py --hours $(HOURS) $(ARGS)
+
+.PHONY: mutants
+mutants: venv ## plant each known bug and see that the simulator catches it (ARGS="--only ack")
+	@$(BIN)/python -P tests/sim/mutants.py $(ARGS)
+
+.PHONY: exhaust
+exhaust: venv ## go through the interleavings of a small world (ARGS="--seconds 300")
+	@$(BIN)/python -P tests/sim/exhaust.py $(ARGS)
+
+.PHONY: faults
+faults: venv ## do real faults to real processes, all of them (ARGS="-k power"; root)
+	@$(BIN)/python -P -m pytest -m faults tests/faults $(ARGS)
+
+.PHONY: drills
+drills: venv ## drill all runbooks on pairs of their own, and print the table (ARGS="--reports DIR")
+	@$(BIN)/interlock drill --all $(ARGS)
+
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: venv ## give decoders and sockets any bytes (SECONDS=600 for each; needs atheris)
+	@$(BIN)/python -P tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
+
+.PHONY: screens
+screens: venv ## draw the console's screens into docs/screens
+	@$(BIN)/python -P tests/console/pictures.py
 
 .PHONY: diagram
 diagram: venv ## draw the states of a node into docs/architecture.md

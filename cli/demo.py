@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from enum import Enum
 from pathlib import Path
 from types import FrameType
@@ -16,9 +17,11 @@ from .common import AsJson
 from .output import print_json
 
 HEADLESS_MESSAGES = 100_000
-WATCHED_MESSAGES = 300_000
-WATCHED_RATE = 10_000.0
-FAILOVER_RATE = 20_000.0  # so that the load goes on while roles change
+WATCHED_MESSAGES = 3_600_000  # half an hour
+WATCHED_RATE = 2_000.0
+DRILL_MESSAGES = 300_000  # watched, with something that happens half-way
+WATCHED_PATIENCE_S = 86_400.0  # an operator may look at a pair that releases nothing
+DRILL_RATE = 20_000.0  # so that the load goes on while roles change
 
 
 class Victim(Enum):
@@ -38,12 +41,15 @@ class FailoverKind(Enum):
 
 def demo(
     messages: Annotated[
-        int, typer.Option(min=0, help="Messages to send; 0: 300,000 watched, 100,000 headless.")
+        int,
+        typer.Option(
+            min=0, help="Messages to send; 0: as many as it takes watched, 100,000 headless."
+        ),
     ] = 0,
     size: Annotated[int, typer.Option(min=1, max=65_536, help="Bytes of each message.")] = 128,
     rate: Annotated[
         float,
-        typer.Option(min=-1, help="Messages per second; 0: flat out; -1: 10,000 watched, else 0."),
+        typer.Option(min=-1, help="Messages per second; 0: flat out; -1: 2,000 watched, else 0."),
     ] = -1,
     kill: Annotated[
         Victim | None, typer.Option(help="Kill this node half-way, start it again 1 s later.")
@@ -56,7 +62,10 @@ def demo(
         bool, typer.Option("--closed-loop", help="One message in flight: measures the RTT.")
     ] = False,
     headless: Annotated[
-        bool, typer.Option("--headless", help="No live view; so without a terminal anyway.")
+        bool,
+        typer.Option(
+            "--headless", help="No console, only the report; so without a terminal anyway."
+        ),
     ] = False,
     directory: Annotated[
         Path | None,
@@ -73,6 +82,9 @@ def demo(
 ) -> None:
     """Start a pair on this machine, put it under a load of orders, and check every message.
 
+    On a terminal the operations console runs over it: kill a node (press d), and bring service
+    back. The run ends when you leave it with ctrl+q.
+
     A producer submits, the primary sequences, the standby acknowledges, a consumer of its own
     compares what is released with what was sent. Exits with 0 only if nothing was lost, doubled,
     reordered or released early, and both journals are byte-identical.
@@ -80,8 +92,8 @@ def demo(
     from rich.console import Console
 
     from .demo_run import DemoRun
-    from .demo_view import verdict, watch
-    from .demo_workers import WorkerOptions
+    from .demo_view import UNFINISHED, verdict
+    from .demo_workers import GIVE_UP_S, WorkerOptions
     from .orderflow import EVENT
 
     if size < EVENT.size:
@@ -89,18 +101,32 @@ def demo(
     if directory and directory.exists() and any(directory.iterdir()):
         raise UserError(f"--dir {directory} is not empty; name a new folder")
     console = Console()
-    watched = console.is_terminal and not headless and not as_json
+    watched = console.is_terminal and sys.stdin.isatty() and not headless and not as_json
     if kill and failover:
         raise UserError("--kill and --failover: name one of them")
-    if rate < 0 and failover:
-        rate = FAILOVER_RATE
+    has_drill = kill is not None or failover is not None
+    if rate < 0 and (failover or (kill and watched)):
+        rate = DRILL_RATE
     elif rate < 0:
         rate = WATCHED_RATE if watched and not closed_loop else 0.0
-    messages = messages or (WATCHED_MESSAGES if watched else HEADLESS_MESSAGES)
-    options = WorkerOptions("demo", messages, size, seed, rate, closed_loop, window)
+    watched_messages = DRILL_MESSAGES if has_drill else WATCHED_MESSAGES
+    messages = messages or (watched_messages if watched else HEADLESS_MESSAGES)
+    patience_s = WATCHED_PATIENCE_S if watched else GIVE_UP_S
+    options = WorkerOptions(
+        "demo", messages, size, seed, rate, closed_loop, window, patience_s=patience_s
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     run = DemoRun(options, directory, ack_level, kill.value if kill else "", failover)
-    report = watch(run, console) if watched else run.run()
+    if watched:
+        from .demo_console import watch
+
+        console.print("starting a pair with a load")
+        report = watch(run)
+    else:
+        report = run.run()
+    if report is None:
+        console.print(UNFINISHED)
+        raise typer.Exit(0)
     if as_json:
         print_json(report)
     else:

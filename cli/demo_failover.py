@@ -23,11 +23,10 @@ OPERATOR = "demo"
 class Failover:
     """One drill. `steps` is advanced a step at a time by whoever watches the run."""
 
-    def __init__(self, pair: EmbeddedPair, kind: FailoverKind, say: Callable[[str], None]) -> None:
+    def __init__(self, pair: EmbeddedPair, kind: FailoverKind) -> None:
         self.receipts: list[Receipt] = []
         self._pair = pair
         self._kind = kind
-        self._say = say
         self._control = ControlClient(pair.config)
 
     def steps(self) -> Iterator[None]:
@@ -41,35 +40,29 @@ class Failover:
             case FailoverKind.KILL_STANDBY:
                 yield from self._kill_standby(leader, standby)
         yield from self._until("both nodes to work together", self._is_gated)
-        self._say("running")
 
     def _kill_primary(self, leader: str, standby: str) -> Iterator[None]:
-        self._say(f"killed {leader}")
         self._pair.kill(leader)
         yield from self._until(f"{standby} to miss it", lambda: self._is(standby, "ORPHANED"))
         self._operate(Operation.PROMOTE, standby, solo=True)
         back = time.monotonic() + DOWN_S
         while time.monotonic() < back:
             yield
-        self._say(f"started {leader} again")
         self._pair.start(leader)
         yield from self._until(f"{leader} to be fenced", lambda: self._is(leader, "FENCED"))
         self._operate(Operation.REINSTATE, leader)
 
     def _kill_standby(self, leader: str, standby: str) -> Iterator[None]:
-        self._say(f"killed {standby}")
         self._pair.kill(standby)
         yield from self._until(f"{leader} to stall", lambda: self._is(leader, "STALLED"))
         self._operate(Operation.SOLO, leader)
         back = time.monotonic() + DOWN_S
         while time.monotonic() < back:
             yield
-        self._say(f"started {standby} again")
         self._pair.start(standby)
 
     def _operate(self, operation: Operation, node: str, *, solo: bool = False) -> None:
         """Preflight, then execution with what the preflight asks for: here it is true."""
-        self._say(f"{operation.value} {node}")
         preflight = self._control.preflight(Request(operation, node, solo=solo))
         failing = [guard for guard in preflight.guards if not guard.passed]
         if failing:

@@ -1,15 +1,18 @@
 """One run of the demo: a pair, a load, a checker, perhaps a kill in the middle, and the verdict.
 
-Decides what has to hold for the run to count as good. What it shows meanwhile is `demo_view`.
+Decides what has to hold for the run to count as good. How it is shown is `demo_view`, and over it
+the console, from which somebody may end it early.
 """
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
@@ -23,12 +26,13 @@ from ..shared.telemetry import NodeStatus
 from .demo import FailoverKind
 from .demo_failover import Failover
 from .demo_workers import CheckReport, LoadReport, WorkerOptions, rss_mb
-from .embedded import EmbeddedPair
+from .embedded import STOP_SECONDS, EmbeddedPair
 
 SAMPLE_EVERY_S = 0.1
-TIMED_SAMPLE_EVERY_S = 0.5  # with one message in flight, asking would be part of what is timed
+CALM_SAMPLE_EVERY_S = 0.5  # where asking would be part of what is timed, or the console asks too
 DOWN_S = 1.0  # how long a killed node stays down
 EARLY = 0.25  # the part of the run after which memory is first measured
+LEAVE_S = 5.0  # for how long the pair may take to work together when somebody leaves
 
 R = TypeVar("R", LoadReport, CheckReport)
 
@@ -72,7 +76,7 @@ class Worker(Generic[R]):
         encoded = msgspec.json.encode(options).decode()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "interlock.cli.demo_workers", what, config, encoded],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
@@ -94,14 +98,28 @@ class Worker(Generic[R]):
             raise InterlockError(text or f"a worker ended with code {self.process.returncode}")
         return True
 
+    def end_at(self, messages: int) -> None:
+        """Tells it to end with so many messages, or where it is."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended
+            self.process.stdin.write(b"%d\n" % messages)
+            self.process.stdin.flush()
+
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+
+
+class LeftUnfinished(Exception):
+    """Somebody left while the pair did not work together, so there is nothing to judge."""
 
 
 class DemoRun:
-    """Runs once. Public attributes are what the view shows."""
+    """Runs once. Public attributes are what a view shows; `pair` is there once it works."""
 
     def __init__(
         self,
@@ -118,8 +136,9 @@ class DemoRun:
         self.nodes: dict[str, NodeStatus | None] = {"a": None, "b": None}
         self.load: LoadReport | None = None
         self.check: CheckReport | None = None
-        self.phase = "starting the pair"
-        self.on_sample: Callable[[], None] = lambda: None
+        self.pair: EmbeddedPair | None = None
+        self.watched = False
+        self._left_at: float | None = None
         self._directory = directory
         self._ack_level = ack_level
         self._unacked_released = 0
@@ -129,53 +148,85 @@ class DemoRun:
     def run(self) -> DemoReport:
         """Starts everything, waits for the end, stops everything, and judges.
 
-        Raises InterlockError if a process failed, KeyboardInterrupt as it comes; nothing that was
-        started is left running then.
+        Raises InterlockError if a process failed, KeyboardInterrupt as it comes, LeftUnfinished
+        after `leave`; nothing that was started is left running then.
         """
         with EmbeddedPair(self._directory, self._ack_level) as pair:
             config = pair.config.path
             pair.start("a")
             pair.start("b")
             pair.wait_until_gated()
+            self.pair = pair
             check = Worker("check", config, self.options, CheckReport)
             load = Worker("load", config, self.options, LoadReport)
             try:
-                self.phase = "running"
                 self._watch(pair, load, check)
             finally:
                 load.stop()
                 check.stop()
             self._measure_memory(pair, "end")
             epochs = self._epochs(pair)
+            self._sample(pair)
+            if self._left_at is not None and not self._is_whole():
+                raise LeftUnfinished
+            self._stop_leader(pair)
             pair.stop()
-            self.phase = "comparing the journals"
-            self.on_sample()
             return self._judge(pair, epochs)
+
+    def _stop_leader(self, pair: EmbeddedPair) -> None:
+        """Before its standby, which then holds all that the leader does: a tick that falls between
+        the two ends would be in one journal only."""
+        for name, status in self.nodes.items():
+            if status is not None and status.state == "GATED":
+                pair.kill(name, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    pair.processes[name].wait(STOP_SECONDS)
+
+    def leave(self) -> None:
+        """Ends the load where it is; what was sent is judged. From any thread."""
+        if self._left_at is None:
+            self._left_at = time.monotonic()
 
     def _watch(
         self, pair: EmbeddedPair, load: Worker[LoadReport], check: Worker[CheckReport]
     ) -> None:
         fault = self._fault_in_the_middle(pair, load)
         early = False
+        is_calm = self.options.closed_loop or self.watched
         ended: set[str] = set()
         while len(ended) < 2:
             for name, worker in (("load", load), ("check", check)):
                 if name not in ended and worker.finished():
                     ended.add(name)
             self._sample(pair)
+            self._end_early(load, check)
             self.load, self.check = load.latest, check.latest
             next(fault, None)
             sent = self.load.sent if self.load else 0
             if not early and sent > EARLY * self.options.messages and not ended:
                 early = True
                 self._measure_memory(pair, "early")
-            self.on_sample()
-            time.sleep(TIMED_SAMPLE_EVERY_S if self.options.closed_loop else SAMPLE_EVERY_S)
+            time.sleep(CALM_SAMPLE_EVERY_S if is_calm else SAMPLE_EVERY_S)
         for _ in fault:  # a short run may end while a node is down
             time.sleep(SAMPLE_EVERY_S)
         self.load, self.check = load.latest, check.latest
         if self.kill or self.failover:
             pair.wait_until_gated()
+
+    def _end_early(self, load: Worker[LoadReport], check: Worker[CheckReport]) -> None:
+        """After `leave`: the load ends where it is, and the checker with what the load has sent."""
+        if self._left_at is None:
+            return
+        if self._is_whole():
+            load.end_at(0)
+        elif time.monotonic() - self._left_at > LEAVE_S:
+            raise LeftUnfinished
+        if load.latest is not None and load.latest.done:
+            check.end_at(load.latest.sent)
+
+    def _is_whole(self) -> bool:
+        states = sorted(node.state for node in self.nodes.values() if node)
+        return states == ["GATED", "IN_SYNC"]
 
     def _fault_in_the_middle(self, pair: EmbeddedPair, load: Worker[LoadReport]) -> Iterator[None]:
         """Step by step, one step for each sample: waits for the middle, then what was asked for."""
@@ -186,7 +237,7 @@ class DemoRun:
                 break
             yield
         if self.failover is not None:
-            drill = Failover(pair, self.failover, self._enter_phase)
+            drill = Failover(pair, self.failover)
             yield from drill.steps()
             self._operations = [
                 f"{each.request.operation.value} {each.request.node}: {each.text}"
@@ -195,21 +246,15 @@ class DemoRun:
         else:
             yield from self._kill_and_start(pair)
 
-    def _enter_phase(self, phase: str) -> None:
-        self.phase = phase
-        self.on_sample()
-
     def _kill_and_start(self, pair: EmbeddedPair) -> Iterator[None]:
         name = pair.config.pair.primary if self.kill == "primary" else pair.config.secondary()
         pair.kill(name)
-        self.phase = f"killed the {self.kill}"
         back = time.monotonic() + DOWN_S
         if self.kill == "standby":
             yield from self._count_unacked(pair, name, back)
         while time.monotonic() < back:
             yield
         pair.start(name)
-        self.phase = f"started the {self.kill} again"
 
     def _count_unacked(self, pair: EmbeddedPair, name: str, until: float) -> Iterator[None]:
         """With the standby dead, its journal says what it holds: nothing beyond may be released."""
@@ -259,7 +304,7 @@ class DemoRun:
         seconds = (check.last_ns - load.started_ns) / 1e9
         report = DemoReport(
             ok=False,
-            messages=self.options.messages,
+            messages=load.sent,
             confirmed=load.confirmed,
             delivered=check.delivered,
             in_order=check.out_of_order == 0,

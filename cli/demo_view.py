@@ -1,89 +1,19 @@
-"""What the demo shows while it runs: both nodes, the load and the checker. Draws only."""
+"""What the demo says at its end. Draws only."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..shared.telemetry import NodeStatus
-    from .demo_run import DemoReport, DemoRun
+    from .demo_run import DemoReport
 
-GOOD = {"GATED", "IN_SYNC"}
-RATE_OVER_S = 1.0
-
-
-class Rates:
-    """Deliveries per second over the last second."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def add(self, delivered: int) -> float:
-        now = time.monotonic()
-        self._seen.append((now, delivered))
-        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:
-            self._seen.popleft()
-        then, before = self._seen[0]
-        return (delivered - before) / (now - then) if now > then else 0.0
-
-
-def watch(run: DemoRun, console: Console) -> DemoReport:
-    """Runs the demo and draws it as it goes."""
-    rates = Rates()
-    with Live(console=console, auto_refresh=False) as live:
-        run.on_sample = lambda: live.update(draw(run, rates), refresh=True)
-        return run.run()
-
-
-def draw(run: DemoRun, rates: Rates) -> Group:
-    """One picture of a run."""
-    load, check = run.load, run.check
-    delivered = check.delivered if check else 0
-    nodes = Table.grid(padding=(0, 3))
-    for name, node in run.nodes.items():
-        nodes.add_row(*_node(name, node))
-    flow = Table.grid(padding=(0, 3))
-    flow.add_row("confirmed", f"{load.confirmed if load else 0:,} of {run.options.messages:,}")
-    flow.add_row("delivered", f"{delivered:,}   at {rates.add(delivered):,.0f} msg/s")
-    if load:
-        flow.add_row("RTT", f"p50 {load.p50_us:,.0f} us   p99 {load.p99_us:,.0f} us")
-    wrong = (check.gaps + check.duplicates + check.out_of_order) if check else 0
-    flow.add_row(
-        "checked",
-        Text("no gap, no duplicate, in order", "green")
-        if not wrong
-        else Text(f"{wrong} messages are missing, doubled or out of order", "bold red"),
-    )
-    bar = ProgressBar(total=run.options.messages, completed=delivered, width=60)
-    title = Text(f"interlock demo: {run.phase}")
-    return Group(Panel(Group(nodes, Text(), flow, Text(), bar), title=title, width=78))
-
-
-def _node(name: str, node: NodeStatus | None) -> tuple[Text, ...]:
-    if node is None:
-        return (Text(name, "bold"), Text("down", "bold red"), Text("does not answer"), Text())
-    marks, pending = node.watermarks, node.pending
-    colour = "green" if node.state in GOOD else "yellow"
-    where = f"epoch {node.epoch}, released {marks.released_seq:,}"
-    if node.role == "primary":
-        held = f"pending {pending.messages:,}, lag {node.link.lag_ms:.1f} ms"
-    else:
-        held = f"holds {marks.written_seq:,}"
-    return (
-        Text(f"{name} {node.role}", "bold"),
-        Text(node.state, f"bold {colour}"),
-        Text(where),
-        Text(held),
-    )
+UNFINISHED = (
+    "You left while the two nodes did not work together, so nothing was judged. What was confirmed "
+    "is in the log; what was not may be, or not."
+)
 
 
 def verdict(report: DemoReport) -> Table:

@@ -5,6 +5,9 @@ message. Each keeps a digest of all bodies in order, and the two must agree; nei
 the nodes say of themselves.
 
     python -m interlock.cli.demo_workers load|check CONFIG OPTIONS-AS-JSON
+
+A number on stdin tells a worker to end with that many messages; the load, to which 0 is said, ends
+where it is.
 """
 
 from __future__ import annotations
@@ -15,24 +18,28 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 from hdrh.histogram import HdrHistogram
 from xxhash import xxh3_64
 
-from ..client import Consumer, Producer
+from ..client import Consumer, Message, Producer
+from ..client.errors import TimeoutExpired
 from ..shared.errors import InterlockError
 from .orderflow import order_flow
 
 REPORT_EVERY_S = 0.25
 GIVE_UP_S = 60.0
+LOOK_EVERY_S = 1.0  # of a checker to which nothing comes
 HIGHEST_RTT_US = 600_000_000
 CLOCK_EVERY = 64  # messages between two looks at the clock
 WARM_UP = 500  # round trips of a closed loop that are not counted
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What load and checker are told."""
+    """What load and checker are told. `patience_s`: how long nothing may be released before the
+    checker gives up."""
 
     producer: str
     messages: int
@@ -41,6 +48,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: float
     closed_loop: bool
     window: int
+    patience_s: float = GIVE_UP_S
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -78,11 +86,24 @@ def _say(report: LoadReport | CheckReport) -> None:
     sys.stdout.buffer.flush()
 
 
+class End:
+    """After how many messages to end: as many as were asked for, or fewer as stdin tells later."""
+
+    def __init__(self, messages: int) -> None:
+        self.at = messages
+        Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while told := os.read(0, 64):  # sys.stdin has a lock that ending needs
+            self.at = min(self.at, *map(int, told.split()))
+
+
 class Load:
     """Submits the flow, reports four times a second."""
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
+        self._end = End(options.messages)
         self._rtts = HdrHistogram(1, HIGHEST_RTT_US, 3)
         self._digest = xxh3_64()
         self._started_ns = 0
@@ -110,6 +131,8 @@ class Load:
         clock, send, update = time.perf_counter_ns, producer.send, self._digest.update
         due = time.monotonic() + REPORT_EVERY_S
         for body in bodies:
+            if self._sent >= self._end.at:
+                return
             begin = clock()
             send(body).result(GIVE_UP_S)
             rtt_ns = clock() - begin
@@ -127,7 +150,7 @@ class Load:
         begin = time.monotonic()
         due = begin + REPORT_EVERY_S
         batch = 64 if not rate else max(1, min(64, int(rate / 200)))
-        while chunk := list(islice(bodies, batch)):
+        while self._sent < self._end.at and (chunk := list(islice(bodies, batch))):
             for body in chunk:
                 send(body)
             update(b"".join(chunk))
@@ -160,18 +183,21 @@ class Check:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
+        self._end = End(options.messages)
         self._expected = 1
         self._digest = xxh3_64()
         self._delivered = self._gaps = self._duplicates = self._out_of_order = 0
         self._last_ns = self._longest_pause_ns = 0
+        self._silent_s = 0.0
 
     def run(self, config: Path) -> None:
-        total = self._options.messages
         due = time.monotonic() + REPORT_EVERY_S
         last_seq = 0
         with Consumer(config) as consumer:
-            while self._delivered < total:
-                message = consumer.next(GIVE_UP_S)
+            while self._delivered < self._end.at:
+                message = self._next(consumer)
+                if message is None:
+                    continue
                 if message.seq <= last_seq:
                     self._out_of_order += 1
                 last_seq = message.seq
@@ -187,6 +213,19 @@ class Check:
                     self._report()
         self._last_ns = time.monotonic_ns()
         self._report(done=True)
+
+    def _next(self, consumer: Consumer) -> Message | None:
+        """None: nothing has come for a moment, and whether to go on is to be looked at again."""
+        try:
+            message = consumer.next(LOOK_EVERY_S)
+        except TimeoutExpired:
+            self._silent_s += LOOK_EVERY_S
+            if self._silent_s >= self._options.patience_s:
+                text = f"nothing was released for {self._silent_s:g} s"
+                raise TimeoutExpired(text) from None
+            return None
+        self._silent_s = 0.0
+        return message
 
     def _take(self, number: int, body: bytes) -> None:
         if number == self._expected:

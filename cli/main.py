@@ -19,7 +19,20 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..shared.errors import InterlockError, UserError
-from . import consume, demo, history, init, log, node, operate, publish, quarantine, status
+from . import (
+    console,
+    consume,
+    demo,
+    drill,
+    history,
+    init,
+    log,
+    node,
+    operate,
+    publish,
+    quarantine,
+    status,
+)
 from .operation import EXIT_CODES
 from .output import complain
 
@@ -93,6 +106,8 @@ app.command("primary", rich_help_panel=RUN)(node.primary)
 app.command("secondary", rich_help_panel=RUN)(node.secondary)
 app.command("demo", rich_help_panel=RUN)(demo.demo)
 
+app.command("console", rich_help_panel=OPERATE)(console.console)
+app.command("drill", rich_help_panel=OPERATE)(drill.drill)
 app.command("status", rich_help_panel=OPERATE)(status.status)
 for _operation in (
     operate.preflight,

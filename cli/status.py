@@ -20,15 +20,29 @@ def status(
     config: ConfigPath = DEFAULT_CONFIG,
     timeout: Annotated[float, typer.Option(min=0.05, help="Seconds to wait for a node.")] = 1.0,
     as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, line by line: what changes, and a summary.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Of --watch: seconds between two summaries.")
+    ] = 5.0,
 ) -> None:
     """Show both nodes of a pair: state, epoch, watermarks, lag, pending, why, and what to do now.
 
-    Exits with 0 if a primary serves, with 1 if none does (stalled, resuming, not reachable).
+    Exits with 0 if a primary serves, with 1 if none does (stalled, resuming, not reachable). With
+    --watch it goes on until it is interrupted; --watch --json prints the console's whole picture as
+    one JSON object per line.
     """
     from ..client.advice import advise
     from ..client.control import ask_status
 
-    nodes = ask_status(load_config(config), timeout)
+    loaded = load_config(config)
+    if watch:
+        from ..console.watch import watch as watch_pair
+
+        watch_pair(loaded, every, as_json=as_json)
+        return
+    nodes = ask_status(loaded, timeout)
     advice = advise(nodes)
     if as_json:
         print_json({"nodes": nodes, "advice": advice})

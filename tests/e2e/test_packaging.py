@@ -67,7 +67,8 @@ def test_every_module_is_in_it_and_no_test(names: set[str]) -> None:
 
 def test_what_is_no_code_is_wanted(names: set[str]) -> None:
     others = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
-    assert others == {"interlock/py.typed"}
+    runbooks = {f"interlock/runbooks/{path.name}" for path in (ROOT / "runbooks").glob("*.md")}
+    assert others == {"interlock/py.typed", *runbooks}
 
 
 def test_the_command_is_installed(wheel: Path) -> None:
@@ -91,4 +92,6 @@ def test_what_is_optional_is_not_required(wheel: Path) -> None:
         for requirement in metadata.get_all("Requires-Dist", [])
         if "extra ==" not in requirement
     }
-    assert required == {"hdrhistogram", "msgspec", "pyzmq", "rich", "typer", "xxhash"}
+    runbooks = {"markdown-it-py", "mdit-py-plugins", "pyyaml"}
+    data_path = {"hdrhistogram", "msgspec", "pyzmq", "xxhash"}
+    assert required == {*data_path, *runbooks, "rich", "textual", "typer"}

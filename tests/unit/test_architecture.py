@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "secondary": frozenset({"shared"}),
     "client": frozenset({"shared"}),
     "apps": frozenset({"client"}),
-    "console": frozenset({"shared", "client"}),
+    "console": frozenset({"shared", "client", "runbooks"}),
     "runbooks": frozenset({"shared", "client"}),
     "bench": frozenset({"shared", "primary", "secondary", "client"}),
     "cli": frozenset(

@@ -1,0 +1,118 @@
+"""`interlock console`: the operations console on a terminal, in a file or in a browser."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..shared.config import load_config
+from ..shared.errors import UserError
+from .common import DEFAULT_CONFIG, ConfigPath
+
+_SIZE = re.compile(r"(\d{2,3})x(\d{2,3})")
+
+
+class Alert(Enum):
+    """How a new alarm of severity 1 or 2 draws attention."""
+
+    FLASH = "flash"
+    BELL = "bell"
+    BOTH = "both"
+    NONE = "none"
+
+
+class ScreenName(Enum):
+    """The screens of the console."""
+
+    OVERVIEW = "overview"
+    CLIENTS = "clients"
+    LOG = "log"
+    OPERATIONS = "operations"
+    HISTORY = "history"
+    ALARMS = "alarms"
+    RUNBOOKS = "runbooks"
+
+
+def console(
+    config: ConfigPath = DEFAULT_CONFIG,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show everything, operate nothing.")
+    ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="Keep telemetry and what is done in FILE."),
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="FILE", help="Play a recording instead.")
+    ] = None,
+    seek: Annotated[
+        float, typer.Option("--seek", min=0, help="Of --replay: begin so many seconds into it.")
+    ] = 0.0,
+    screenshot: Annotated[
+        Path | None,
+        typer.Option("--screenshot", metavar="FILE.svg", help="Render one frame and exit."),
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", help="Of --screenshot: columns x rows.")
+    ] = "160x48",
+    screen: Annotated[
+        ScreenName, typer.Option("--screen", help="Of --screenshot: which screen.")
+    ] = ScreenName.OVERVIEW,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve it to browsers: read-only, on this machine.")
+    ] = False,
+    host: Annotated[str, typer.Option("--host", help="Of --web; it knows no passwords.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Of --web.")] = 8_000,
+    operate: Annotated[
+        bool, typer.Option("--operate", help="Of --web: let the browser operate the pair.")
+    ] = False,
+    alert: Annotated[Alert, typer.Option(help="How new alarms draw attention.")] = Alert.FLASH,
+    light: Annotated[bool, typer.Option("--light", help="Dark letters on light ground.")] = False,
+    in_browser: Annotated[bool, typer.Option("--in-browser", hidden=True)] = False,
+) -> None:
+    """Watch and operate the pair: both nodes, alarms, log, history, and every operation.
+
+    An operation is never one key: it shows what it needs and costs first, and the node's name has
+    to be typed. Without colours: set NO_COLOR. Keys and words: press ?
+    """
+    columns_rows = _size(size)
+    from ..console import run
+    from ..console.source import LiveSource, ReplaySource
+
+    if replay is not None and (record or web):
+        raise UserError("--replay goes with neither --record nor --web: leave them")
+    if replay is not None:
+        if screenshot is None:
+            run.run_replay(replay, seek, light=light)
+        else:
+            source = ReplaySource(replay, seek)
+            run.screenshot(source, screenshot, columns_rows, screen.value, light=light)
+        return
+    loaded = load_config(config)
+    if web:
+        run.serve(loaded, host, port, operate=operate and not read_only)
+    elif screenshot is not None:
+        live = LiveSource(loaded)
+        run.screenshot(live, screenshot, columns_rows, screen.value, loaded, light=light)
+    else:
+        run.run_console(
+            loaded,
+            read_only=read_only,
+            record=record,
+            alert=alert.value,
+            light=light,
+            in_browser=in_browser,
+        )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise UserError(f"--size is {text!r}; expected columns x rows, as 160x48")
+    return int(match[1]), int(match[2])
