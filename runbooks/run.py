@@ -20,7 +20,7 @@ from ..shared.errors import InterlockError, RemoteError, UserError
 from ..shared.operations import Preflight
 from .cast import Cast
 from .conditions import Scene, holds, parse_condition
-from .operate import End, Order, Outcome, execute, look, refusal
+from .operate import End, Order, Outcome, execute, look, look_again, refusal
 from .parse import Runbook, Step
 from .record import Event, Report, Verdict
 from .stage import Asker, NobodyThereError, Stage, UnavailableError
@@ -167,10 +167,10 @@ class Runner:
         if action.do in BY_HAND:
             self._by_hand(step, action, node, what)
             return
-        found = look(self._stage.control, action, node)
         if self._mode is Mode.REHEARSE:
-            self._rehearse(step, what, found)
+            self._rehearse(step, what, look(self._stage.control, action, node))
             return
+        found = look_again(self._stage.control, action, node)
         self._begin_acting(step, action)
         if isinstance(found, Outcome):
             self._judge(step, action, what, found)

@@ -15,6 +15,7 @@ import pytest
 
 from interlock.client.control import ControlClient
 from interlock.client.errors import OperationRefused
+from interlock.runbooks import operate as operate_module
 from interlock.runbooks import run as run_module
 from interlock.runbooks import watch as watch_module
 from interlock.runbooks.conditions import Value
@@ -90,6 +91,7 @@ def install_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(watch_module, "time", clock)
     monkeypatch.setattr(run_module, "time", clock)
+    monkeypatch.setattr(operate_module, "time", clock)
     return clock
 
 

@@ -11,7 +11,7 @@ from interlock.runbooks.record import Verdict
 from interlock.runbooks.verbs import Action, Do, Mode, Who
 from interlock.shared.commands import QuarantineEntry
 from interlock.shared.errors import Reason
-from interlock.shared.operations import Operation, Request, Result
+from interlock.shared.operations import Operation, Preflight, Request, Result
 from interlock.shared.wire import Position
 from interlock.tests.unit.operate_kit import FAILS, PASSES, TOKEN
 from interlock.tests.unit.runbook_kit import (
@@ -66,6 +66,25 @@ def test_a_guard_that_fails_refuses_and_fails_the_run(stage: FakeStage) -> None:
     assert report.reason == f"line 19: pause on a was refused, expected done: {REFUSED}"
     assert stage.happened == ["decided"]
     assert told(report, "probe") == []
+
+
+def test_a_guard_that_fails_for_a_moment_is_looked_at_again(
+    stage: FakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby says that it is in sync before its primary has heard it."""
+    fake = stage.fake
+    fake.guards[Operation.PAUSE] = [PASSES, FAILS]
+    first = fake.preflight
+
+    def preflight(request: Request, timeout: float = 3.0) -> Preflight:
+        if len(fake.looked) == 3:
+            fake.guards[Operation.PAUSE] = [PASSES]
+        return first(request, timeout)
+
+    monkeypatch.setattr(fake, "preflight", preflight)
+    report = run(book(STEADY, VERIFIED, HOLDS), stage)
+    assert report.verdict is Verdict.PASS, report.reason
+    assert len(fake.looked) == 4
 
 
 @pytest.mark.parametrize(
