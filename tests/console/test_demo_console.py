@@ -52,7 +52,9 @@ def test_a_node_is_frozen_killed_and_started_again_from_the_dialog(tmp_path: Pat
             await shows(pilot, "has ended")
             await pilot.press("escape")
             await shows(pilot, "nobody leads")
-            await pilot.press("d", "tab", "enter", "escape")
+            await pilot.press("d")
+            await shows(pilot, "the demo's pair")
+            await pilot.press("tab", "enter", "escape")
             await shows(pilot, "gate OPEN led by a")
 
         drive(app, (120, 40), play)

@@ -23,7 +23,7 @@ from interlock.shared.operations import Operation, Preflight, Request
 from interlock.shared.roles import NodeState
 from support.pair import pair_of, wait_for
 
-from .kit import drive, paste, screen_text, shows, type_text, until
+from .kit import drive, paste, screen_text, shows, shows_no_more, type_text, until
 
 SIZE = (120, 40)
 ATTESTED = "a is stopped and stays stopped, not promoted and not in solo since the link broke"
@@ -161,7 +161,7 @@ def test_a_guard_that_fails_is_shown_and_nothing_can_be_sent(calm: EmbeddedPair)
         await type_text(pilot, "confirm", "b")
         assert app.screen.query_one("#send").disabled
         await pilot.press("escape")
-        assert app.active is None
+        await until(pilot, "the dialog to be closed", lambda: app.active is None)
 
     drive(app, SIZE, play)
     assert state(calm, "b") == "IN_SYNC"
@@ -384,7 +384,9 @@ def test_a_runbook_ticks_over_a_pair_and_is_in_the_recording(
         await shows(pilot, "loss ledger")
         assert app.active is not None
         assert app.active.workflow.request == Request(Operation.SWITCHOVER, "a")
-        await pilot.press("escape", "e")
+        await pilot.press("escape")
+        await shows_no_more(pilot, "loss ledger")
+        await pilot.press("e")
         await until(pilot, "both to be kept", lambda: len(app.source.model.actions) == 2)
 
     drive(app, SIZE, play)
