@@ -18,7 +18,7 @@ import typer
 from ..shared.errors import UserError
 from .common import AsJson
 from .given import operator_name
-from .output import print_json
+from .output import complain, print_json
 
 if TYPE_CHECKING:
     from ..runbooks.parse import Runbook
@@ -63,6 +63,10 @@ def drill(
 
     Exit codes: 0 PASS; 1 FAIL; 4 UNKNOWN, this machine could not tell; 2 a mistake.
     """
+    if reports is not None:
+        from ..runbooks.report import prepare
+
+        prepare(reports)
     if listed:
         _list(as_json=as_json)
     elif linted:
@@ -88,7 +92,6 @@ def drill(
 
 def _run_embedded(name: str, branch: str, operator: str, quiet: bool) -> Report:
     from ..runbooks import load
-    from ..runbooks.results import keep
     from ..runbooks.run import Runner
     from ..runbooks.stage import UnavailableError
     from ..runbooks.verbs import Mode
@@ -103,7 +106,7 @@ def _run_embedded(name: str, branch: str, operator: str, quiet: bool) -> Report:
             report = Runner(book, stage, Mode.DRILL, operator, tell=tell, branch=branch).run()
     except UnavailableError as error:
         report = _not_run(book, str(error), operator)
-    keep(report)
+    _keep(report)
     return report
 
 
@@ -127,7 +130,6 @@ def _run_live(
     name: str, pair: Path, word: str, branch: str, operator: str, *, quiet: bool
 ) -> Report:
     from ..runbooks import load
-    from ..runbooks.results import keep
     from ..runbooks.run import Runner
     from ..runbooks.verbs import Mode
     from ..shared.config import load_config
@@ -142,7 +144,7 @@ def _run_live(
     tell = teller(book, quiet=quiet)
     report = Runner(book, stage, mode, operator_name(operator), asker, tell, branch).run()
     if mode is Mode.DRILL:
-        keep(report)
+        _keep(report)
     return report
 
 
@@ -156,21 +158,31 @@ def _drill_all(jobs: int, branch: str, operator: str, quiet: bool) -> list[Repor
     return drill_all(books, jobs, options, partial(_not_run, operator=operator), quiet=quiet)
 
 
+def _keep(report: Report) -> None:
+    """As the last result; the verdict is worth more than its badge."""
+    from ..runbooks.results import keep
+
+    try:
+        keep(report)
+    except UserError as error:
+        complain(str(error))
+
+
 def _finish(done: list[Report], folder: Path | None, *, as_json: bool) -> None:
-    """Writes the reports, prints the end, and ends with the exit code."""
+    """Prints the end, writes the reports, and ends with the exit code."""
     from ..runbooks.record import Verdict
     from ..runbooks.report import write
     from .drill_text import show_report, show_reports
 
-    for report in done:
-        if folder is not None:
-            write(report, folder)
     if as_json:
         print_json(done if len(done) > 1 else done[0])
     elif len(done) > 1:
         show_reports(done)
     else:
         show_report(done[0])
+    if folder is not None:
+        for report in done:
+            write(report, folder)
     verdicts = {report.verdict for report in done}
     if Verdict.FAIL in verdicts:
         raise typer.Exit(FAILED)
@@ -200,6 +212,8 @@ def _lint(folder: Path | None, *, as_json: bool) -> None:
     from ..runbooks import folder as own_folder
     from ..runbooks.lint import lint
 
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"there is no folder {folder} with runbooks to judge")
     alarms = {name: kind.runbook for name, kind in KINDS.items()}
     complaints = lint(folder or own_folder(), alarms)
     if as_json:

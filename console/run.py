@@ -44,14 +44,26 @@ def run_console(
     in_browser: bool = False,
 ) -> None:
     """Runs on this terminal until the person leaves. `demo`: over a pair of `interlock demo`."""
+    if not in_browser:
+        _check_terminal()
     options = Options(operator_name(), read_only, alert, light, in_browser)
     ConsoleApp(LiveSource(config, record), options, config, demo).run()
 
 
 def run_replay(recording: Path, seek_s: float = 0.0, *, light: bool = False) -> None:
     """Plays a recording on this terminal."""
-    options = Options(operator_name(), read_only=True, light=light)
-    ConsoleApp(ReplaySource(recording, seek_s), options).run()
+    source = ReplaySource(recording, seek_s)
+    _check_terminal()
+    ConsoleApp(source, Options(operator_name(), read_only=True, light=light)).run()
+
+
+def _check_terminal() -> None:
+    """Without one the letters would go into a file for ever, and nobody could leave."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError(
+            "the console needs a terminal; without one: interlock status --watch, or "
+            "interlock console --screenshot FILE.svg"
+        )
 
 
 def screenshot(

@@ -130,6 +130,8 @@ def observe(condition: Condition, scene: Scene) -> Value | None:
 
 def _of_pair(field: str, scene: Scene) -> Value | None:
     known = [status for status in scene.nodes.values() if status is not None]
+    if not known:
+        return None
     if field == "leaders":
         return float(sum(leads(status) for status in known))
     if field == "gated":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from .record import Event, Report
 from .stage import Measures
 
 MARKS = {True: "ok", False: "**FAILED**", None: ""}
+
+
+def prepare(folder: Path) -> None:
+    """Makes the folder for reports, before anything is run. Raises UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write reports into {folder}: {error.strerror}") from None
 
 
 def write(report: Report, folder: Path) -> list[Path]:

@@ -64,6 +64,7 @@ class RunbooksScreen(ConsoleScreen):
         self._height = 0  # of the list of steps, when its cursor was last brought into sight
         self._note = "reading the runbooks..."
         self._reading = False
+        self._comes = False  # somebody has just come to the list
 
     def body(self) -> ComposeResult:
         with Vertical(id="books"):
@@ -103,6 +104,7 @@ class RunbooksScreen(ConsoleScreen):
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
+        self._comes = True
         if not self._reading:
             self._reading = True
             self.run_worker(self._read(), exit_on_error=False, group="shelf")
@@ -142,13 +144,16 @@ class RunbooksScreen(ConsoleScreen):
             table.clear()
             for name, row in rows.items():
                 table.add_row(*map(Text, row), key=name)
-            if chosen in rows:
+            if chosen in rows and not self._comes:
                 table.move_cursor(row=list(rows).index(chosen), animate=False)
         else:
             for name, row in rows.items():
                 for column, was, cell in zip(COLUMNS, self._rows[name], row, strict=True):
                     if was != cell:
                         table.update_cell(name, column, Text(cell), update_width=True)
+        if self._comes and rows:
+            self._comes = False
+            table.move_cursor(row=0, animate=False)
         self._rows = rows
 
     def _fill_steps(self, guide: Guide) -> None:

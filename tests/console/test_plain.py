@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from interlock.cli.init import FILE
 from interlock.console.model import Model
 from interlock.console.plain import changes, summary_line
-from support.pair import command, mistake, pair_of, run
+from support.pair import command, mistake, pair_of, run, write_config
 
 from .kit import SETTING, T0, recording, story
 
@@ -108,3 +109,10 @@ def test_a_recording_needs_no_pair(tmp_path: Path) -> None:
 )
 def test_mistakes_are_told_in_a_sentence(words: tuple[str, ...], said: str) -> None:
     assert said in mistake("console", *words)
+
+
+def test_without_a_terminal_it_names_what_does_without_one(tmp_path: Path) -> None:
+    """It would fill a file with letters for ever, and nobody could leave it."""
+    write_config(tmp_path / FILE)
+    said = mistake("console", "-c", tmp_path)
+    assert said.startswith("the console needs a terminal; without one: interlock status --watch")

@@ -74,6 +74,25 @@ async def to_step(pilot: Pilot[None], index: int) -> None:
     await pilot.pause()
 
 
+def test_who_comes_to_the_list_is_at_what_fits_now(stage: Path) -> None:
+    """Not at what was chosen when all was well: an alarm calls, and enter must open its runbook."""
+    app = desk(stage, 15.0)
+
+    async def play(pilot: Pilot[None]) -> None:
+        await pilot.press("7")
+        await shows(pilot, "The nodes' clocks differ")
+        await pilot.press("1")
+        later(app, LOST_S)
+        await shows(pilot, "nobody leads")
+        await pilot.press("7")
+        await at_rest(pilot, "now  The primary has crashed")
+        await pilot.press("enter")
+        await shows(pilot, "old is a")
+        assert app.guides.of("primary-crashed") is not None
+
+    drive(app, SIZE, play)
+
+
 def test_the_list_shows_what_fits_now_first_with_badges(app: ConsoleApp) -> None:
     async def play(pilot: Pilot[None]) -> None:
         await pilot.press("7")

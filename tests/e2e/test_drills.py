@@ -181,6 +181,8 @@ def test_lint_judges_the_shipped_runbooks_and_those_of_a_folder(tmp_path: Path) 
         (["power-loss", "--rehearse"], "a rehearsal needs a live pair (--pair DIR)"),
         (["power-loss", "--unattended"], "an unattended run needs a live pair (--pair DIR)"),
         (["power-loss", "--pair", "/nowhere"], "/nowhere"),
+        (["power-loss", "--reports", "/proc/none"], "cannot write reports into /proc/none: "),
+        (["--lint", "/nowhere"], "there is no folder /nowhere"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(words: list[str], said: str) -> None:
@@ -189,6 +191,17 @@ def test_a_mistake_is_told_in_one_sentence(words: list[str], said: str) -> None:
     (complaint,) = done.stderr.splitlines()
     assert complaint.startswith("interlock: ")
     assert said in complaint
+
+
+def test_a_verdict_is_told_although_it_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    done = drill("planned-switchover")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "PASS"
+    assert "interlock: cannot keep the drill's result in " in done.stderr
 
 
 # On a live pair -------------------------------------------------------------------------------

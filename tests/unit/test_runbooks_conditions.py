@@ -142,6 +142,8 @@ def test_the_pair_is_gated_if_both_say_so() -> None:
     stalled = msgspec.structs.replace(A, state="STALLED")
     assert true("pair.gated is no", scene(a=stalled))
     assert true("pair.gated is no", scene(b=None))
+    for nobody in ("pair.gated is no", "pair.gated is yes", "pair.leaders is 0"):
+        assert not true(nobody, scene(a=None, b=None)), "nobody answers, so nobody can tell"
     assert true("pair.leaders is 0", scene(a=None))
     both = scene(b=msgspec.structs.replace(A, node="b", epoch=9))
     assert true("pair.leaders is 2", both)
