@@ -1,8 +1,7 @@
 """`interlock history`: who did what, when and why, from the log alone.
 
-Decides which records are history and how each is told. Reigns (epochs opened and closed) and
-operations are records of the log like all others, so both nodes tell the same story, and it
-survives whoever wrote it.
+Decides where it is read and how it is printed. Reigns (epochs opened and closed) and operations are
+records of the log like all others (`shared.story`), so it survives whoever wrote it.
 """
 
 from __future__ import annotations
@@ -17,85 +16,14 @@ import msgspec
 import typer
 
 from ..shared.config import load_config
-from ..shared.epochs import decode_epoch_closed, decode_epoch_opened
-from ..shared.operations import Receipt, decode_receipt
-from ..shared.wire import Kind, Record
+from ..shared.story import Event, event_of
+from ..shared.wire import Record
 from .common import DEFAULT_CONFIG, ConfigPath
-from .operate_text import console, request_text, time_text
+from .operate_text import console, time_text
 from .output import complain
 
 if TYPE_CHECKING:
     from ..shared.config import Config
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One line of the history. `operation` is the token of the operation that it belongs to."""
-
-    time_ns: int
-    seq: int
-    epoch: int
-    what: str
-    node: str
-    operator: str
-    reason: str
-    result: str
-    pause_ms: float
-    text: str
-    operation: str
-    receipt: Receipt | None = None
-
-
-def event_of(record: Record) -> Event | None:
-    """What a record tells of the pair's history; None: nothing. Raises RemoteError if its payload
-    cannot be read."""
-    if record.kind is Kind.EPOCH_OPENED:
-        opened = decode_epoch_opened(record)
-        return Event(
-            record.time_ns,
-            record.seq,
-            record.epoch,
-            f"epoch {opened.number} opened, {opened.mode.value}",
-            opened.leader,
-            opened.operator,
-            opened.reason,
-            "",
-            0.0,
-            "loss accepted" if opened.accepted_loss else "",
-            opened.operation,
-        )
-    if record.kind is Kind.EPOCH_CLOSED:
-        closed = decode_epoch_closed(record)
-        towards = "handed over to" if closed.handover else "closed, next may be"
-        return Event(
-            record.time_ns,
-            record.seq,
-            record.epoch,
-            f"epoch {closed.number} {towards} {closed.successor}",
-            closed.leader,
-            closed.operator,
-            closed.reason,
-            "",
-            0.0,
-            "",
-            closed.operation,
-        )
-    if record.kind is Kind.OPERATION:
-        receipt = decode_receipt(record)
-        return Event(
-            record.time_ns,
-            record.seq,
-            record.epoch,
-            request_text(receipt.request),
-            receipt.request.node,
-            " + ".join([receipt.operator, *receipt.approvers]),
-            receipt.reason,
-            receipt.result.value.upper(),
-            receipt.pause_ms,
-            receipt.text,
-            receipt.id,
-            receipt,
-        )
-    return None
 
 
 def history(

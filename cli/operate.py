@@ -15,6 +15,7 @@ import typer
 from ..shared.config import Config, load_config
 from ..shared.errors import UserError
 from ..shared.operations import Operation, Request, Result
+from ..shared.wording import request_text
 from .common import DEFAULT_CONFIG, AsJson, ConfigPath
 from .given import (
     AttestGiven,
@@ -26,7 +27,6 @@ from .given import (
     operator_name,
     parse_duration_ms,
 )
-from .operate_text import request_text
 from .operation import ASK_S, Ending, failing_text, finish, look, perform
 
 if TYPE_CHECKING:

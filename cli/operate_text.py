@@ -10,7 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ..shared.operations import Operation, Preflight, Receipt, Request, Risk
+from ..shared.operations import Preflight, Receipt
+from ..shared.wording import request_text, risk_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,45 +25,9 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
 
 
-def request_text(request: Request) -> str:
-    """The operation as it is typed: `promote b --solo`."""
-    words = [request.operation.value, request.node]
-    if request.operation in (Operation.DISCARD, Operation.RESUBMIT):
-        words = ["quarantine", *words, request.entry]
-    words += [
-        flag
-        for flag, on in (
-            ("--solo", request.solo),
-            ("--accept-loss", request.accept_loss),
-            ("--reseed", request.reseed),
-        )
-        if on
-    ]
-    if request.for_ms:
-        words.append(f"--for {duration_text(request.for_ms)}")
-    return " ".join(words)
-
-
-def duration_text(ms: float) -> str:
-    """A duration in the largest unit that it is a whole number of: `10m`, `90s`, `1500ms`."""
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if ms >= size and ms % size == 0:
-            return f"{ms // size:.0f}{unit}"
-    return f"{ms:.0f}ms"
-
-
 def time_text(time_ns: int) -> str:
     """A time of day in UTC, as it also stands in the nodes' logs."""
     return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def risk_text(risk: Risk) -> str:
-    """`lost: seq 91 to 100, 10 messages (orders 7, fills 3)`."""
-    by_name = ", ".join(f"{name} {count:,}" for name, count in sorted(risk.producers.items()))
-    return (
-        f"{risk.what}: seq {risk.first_seq:,} to {risk.last_seq:,}, {risk.messages:,} messages "
-        f"({by_name or 'producers not known here'})"
-    )
 
 
 def show_preflight(preflight: Preflight) -> None:

@@ -18,8 +18,9 @@ import typer
 
 from ..shared.errors import Reason, UserError
 from ..shared.operations import Preflight, Receipt, Request, Result
+from ..shared.wording import request_text
 from .given import Given, complete, operator_name
-from .operate_text import console, request_text, show_preflight, show_receipt
+from .operate_text import console, show_preflight, show_receipt
 from .output import print_json
 from .progress import Progress
 

@@ -14,7 +14,7 @@ from ..shared.commands import GetOperation, UnderWay
 from ..shared.errors import InterlockError
 from ..shared.messages import PROTOCOL_VERSION
 from ..shared.operations import Preflight
-from .operate_text import request_text
+from ..shared.wording import request_text
 
 if TYPE_CHECKING:
     from ..client.control import ControlClient

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..shared.telemetry import NodeStatus
-from .operate_text import console, duration_text, time_text
+from ..shared.wording import duration_text
+from .operate_text import console, time_text
 
 Nodes = Mapping[str, NodeStatus | None]
 

@@ -25,6 +25,7 @@ from textual.worker import Worker, WorkerState
 
 from ..shared.config import Config
 from ..shared.operations import Operation, Request
+from ..shared.wording import request_text
 from .alarm_kinds import KINDS, Severity
 from .conduct import Conductor
 from .demo import Demo
@@ -53,7 +54,6 @@ from .shelf import Shelf
 from .source import ReplaySource, Source
 from .theme import CSS, DARK, LIGHT, THEMES
 from .view import View
-from .words import request_text
 from .workflow import ENDED, Workflow
 
 PAINT_EVERY_S: Final = 0.3

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from ..shared.operations import Preflight, Receipt
+from ..shared.wording import request_text
 from .clock import Clock
 from .hands import Hands, NotBegun, Trouble
 from .inputs import Acted
-from .words import request_text
 from .workflow import ENDED, Stage, Workflow
 
 LOOK_EVERY_S: Final = 2.0

@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 
 from ..shared.operations import Request
+from ..shared.wording import request_text
 from .conduct import Conductor
 from .guide import Guide, Mark
 from .view import View
-from .words import request_text
 from .workflow import Stage
 
 MARKS: Final = {

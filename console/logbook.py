@@ -15,9 +15,10 @@ import msgspec
 from ..client.past import PastLog
 from ..shared.config import Config
 from ..shared.errors import InterlockError
+from ..shared.story import Event
 from ..shared.wire import Record
 from .search import Search
-from .story import Event, event_of
+from .story import event_shown
 
 SHOWN: Final = 200  # records on the screen
 SCANNED: Final = 200_000  # messages that one search by producer looks through, newest first
@@ -72,7 +73,7 @@ class Logbook:
         """The history from `from_seq` on, and up to which seq it was read."""
 
         def read(log: PastLog) -> tuple[list[Event], int]:
-            found = [event for record in log.records(from_seq) if (event := event_of(record))]
+            found = [event for record in log.records(from_seq) if (event := event_shown(record))]
             return found, log.released_seq
 
         return self._with_log(read)

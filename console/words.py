@@ -8,8 +8,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from ..shared.operations import Operation, Request, Risk
-
 MISSING: Final = "---"
 SECOND_NS: Final = 1_000_000_000
 
@@ -89,36 +87,3 @@ def clock_text(time_ns: int) -> str:
 def date_text(time_ns: int) -> str:
     """Day and time in UTC, as the nodes' own logs have it: `2026-11-25T03:14:15Z`."""
     return f"{datetime.fromtimestamp(time_ns / SECOND_NS, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def duration_text(ms: float) -> str:
-    """A duration in the largest unit that it is a whole number of: `10m`, `90s`, `1500ms`."""
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if ms >= size and ms % size == 0:
-            return f"{ms // size:.0f}{unit}"
-    return f"{ms:.0f}ms"
-
-
-def request_text(request: Request) -> str:
-    """The operation as it is typed on a command line: `promote b --solo`."""
-    words = [request.operation.value, request.node]
-    if request.operation in (Operation.DISCARD, Operation.RESUBMIT):
-        words = ["quarantine", *words, request.entry]
-    flags = (
-        ("--solo", request.solo),
-        ("--accept-loss", request.accept_loss),
-        ("--reseed", request.reseed),
-    )
-    words += [flag for flag, on in flags if on]
-    if request.for_ms:
-        words.append(f"--for {duration_text(request.for_ms)}")
-    return " ".join(words)
-
-
-def risk_text(risk: Risk) -> str:
-    """`lost: seq 91 to 100, 10 messages (fills 3, orders 7)`."""
-    by_name = ", ".join(f"{name} {number:,}" for name, number in sorted(risk.producers.items()))
-    return (
-        f"{risk.what}: seq {risk.first_seq:,} to {risk.last_seq:,}, {risk.messages:,} messages "
-        f"({by_name or 'producers not known here'})"
-    )

@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from ..shared.operations import Guard, Preflight, Receipt, Request, Result
-from .words import age_text, request_text
+from ..shared.wording import request_text
+from .words import age_text
 
 MAX_OPERATOR_CHARS: Final = 64
 MAX_REASON_CHARS: Final = 500

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...shared.wording import request_text
 from ..alarm_kinds import SHAPES, Severity, severity_text
 from ..view import AlarmView, View
-from ..words import age_text, clock_text, request_text
+from ..words import age_text, clock_text
 from .lines import Line, Tone, by_age, cut, line, pad, text_of, width_of, wrapped
 
 SEVERITY_TONES: Final = {1: Tone.BAD, 2: Tone.WARN, 3: Tone.ACCENT}

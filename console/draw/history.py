@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..story import Event
+from ...shared.story import Event
 from ..words import count_text, date_text, ms_text
 from .lines import Line, Tone, line, wrapped
 from .workflow import receipt_lines

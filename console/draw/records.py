@@ -9,7 +9,7 @@ import msgspec
 
 from ...shared.textform import body_fields
 from ...shared.wire import Kind, Record, decode_messages
-from ..story import event_of
+from ..story import event_shown
 from ..words import clock_text, count_text, date_text
 from .lines import Line, Tone, line, wrapped
 
@@ -34,7 +34,7 @@ def record_cells(record: Record) -> tuple[str, ...]:
 
 def summary(record: Record) -> str:
     """What is in a record, on one line."""
-    event = event_of(record)
+    event = event_shown(record)
     if event is not None:
         who = f" by {event.operator}" if event.operator else ""
         result = f": {event.result}" if event.result else ""

@@ -7,7 +7,8 @@ from typing import Final
 
 from ...shared.operations import Guard, Preflight, Receipt, Risk
 from ...shared.telemetry import Watermarks
-from ..words import age_text, count_text, ms_text, request_text, risk_text
+from ...shared.wording import request_text, risk_text
+from ..words import age_text, count_text, ms_text
 from ..workflow import Stage, Workflow
 from .lines import Line, Tone, line, wrapped
 

@@ -8,11 +8,11 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input, Label
 
+from ...shared.wording import request_text
 from ..draw.lines import Line, Tone, wrapped
 from ..hands import Hands, Trouble
 from ..view import View
 from ..widgets.painted import Painted
-from ..words import request_text
 from .base import Dialog
 
 FIELDS = (

@@ -9,10 +9,10 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from ...shared.operations import Request
+from ...shared.wording import request_text
 from ..draw.lines import Tone, line
 from ..view import Suggestion
 from ..widgets.painted import Painted
-from ..words import request_text
 from .base import Dialog
 
 

@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, Checkbox, Input, Label
 
 from ...shared.operations import Operation, Request
+from ...shared.wording import request_text
 from ..conduct import Conductor
 from ..draw.lines import Line, Tone, line
 from ..draw.workflow import demand_lines, outcome_lines, preflight_lines, progress_lines
@@ -19,7 +20,6 @@ from ..durations import parse_minutes_ms
 from ..view import View
 from ..widgets.painted import Painted
 from ..widgets.tick import Tick
-from ..words import request_text
 from ..workflow import ENDED, Stage, Typed
 from .base import Dialog
 

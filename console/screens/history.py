@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Input
 
+from ...shared.story import Event
 from ..draw.history import event_cells, event_lines
 from ..draw.lines import Line, Tone, line
 from ..modals.text import TextDialog
-from ..story import Event, matching, to_csv, to_json
+from ..story import matching, to_csv, to_json
 from ..view import View
 from ..widgets.painted import Painted
 from ..widgets.table import Table

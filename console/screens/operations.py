@@ -12,13 +12,13 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option as Entry
 
 from ...shared.operations import Operation, Request
+from ...shared.wording import request_text
 from ..draw.lines import Line, Tone, line, wrapped
 from ..draw.nodes import node_lines
 from ..modals.quarantine import QuarantineDialog
 from ..options import Option, options
 from ..view import Suggestion, View
 from ..widgets.painted import Painted
-from ..words import request_text
 from .base import ConsoleScreen
 
 

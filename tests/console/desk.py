@@ -15,7 +15,7 @@ from interlock.console.logbook import Logbook, Page
 from interlock.console.search import Search
 from interlock.console.shelf import Shelf
 from interlock.console.source import ReplaySource
-from interlock.console.story import Event, event_of
+from interlock.console.story import event_shown
 from interlock.console.workflow import Typed
 from interlock.runbooks import Result as Drilled
 from interlock.runbooks import load
@@ -32,6 +32,7 @@ from interlock.shared.operations import (
     Result,
     Risk,
 )
+from interlock.shared.story import Event
 from interlock.shared.telemetry import Watermarks
 from interlock.shared.wire import (
     Kind,
@@ -119,7 +120,7 @@ class StoryBook(Logbook):
         return self.tail(search.seq - 1)
 
     def events(self, from_seq: int) -> tuple[list[Event], int] | str:
-        found = [event for one in log() if (event := event_of(one)) and one.seq >= from_seq]
+        found = [event for one in log() if (event := event_shown(one)) and one.seq >= from_seq]
         return found, log()[-1].last_seq
 
 

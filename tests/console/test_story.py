@@ -12,7 +12,7 @@ from interlock.console.draw.history import event_lines
 from interlock.console.draw.lines import text_of
 from interlock.console.draw.records import record_cells, record_lines
 from interlock.console.search import Search, parse_search
-from interlock.console.story import event_of, matching, to_csv, to_json
+from interlock.console.story import event_shown, matching, to_csv, to_json
 from interlock.shared.epochs import EpochClosed, EpochOpened, Mode
 from interlock.shared.operations import Check, Operation, Receipt, Request, Result
 from interlock.shared.wire import Kind, Record, encode_record, pack_name, parse_record
@@ -47,7 +47,7 @@ CLOSED = record(Kind.EPOCH_CLOSED, EpochClosed(2, "a", "b", True, "ann", "disk",
 DONE = record(Kind.OPERATION, RECEIPT, 9)
 DATA = record(Kind.DATA, [b"one [bold]", b"\x00\xff"], 3, 2, 2)
 BROKEN = record(Kind.OPERATION, {"no": "receipt"}, 10)
-EVENTS = [event for one in (OPENED, CLOSED, DATA, DONE, BROKEN) if (event := event_of(one))]
+EVENTS = [event for one in (OPENED, CLOSED, DATA, DONE, BROKEN) if (event := event_shown(one))]
 
 
 def test_epochs_and_operations_are_history_and_messages_are_not() -> None:

@@ -11,9 +11,9 @@ from interlock.console.freshness import Freshness
 from interlock.console.options import input_fault, options, suggestions
 from interlock.console.view import NodeView
 from interlock.console.witnesses import disagreements, one_sided
-from interlock.console.words import request_text
 from interlock.shared.operations import Operation
 from interlock.shared.telemetry import LinkStatus, NodeStatus, Watermarks
+from interlock.shared.wording import request_text
 
 from .kit import status
 

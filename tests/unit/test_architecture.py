@@ -54,8 +54,10 @@ PURE_SHARED = frozenset(
         "producers",
         "rejoin",
         "roles",
+        "story",
         "telemetry",
         "wire",
+        "wording",
     )
 )
 # Where a node stores into `released_seq`: the gate alone moves it. The others are its start, and

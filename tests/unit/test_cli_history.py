@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from interlock.cli.history import event_of
 from interlock.shared.commands import Execute
 from interlock.shared.epochs import EpochClosed
 from interlock.shared.errors import RemoteError
 from interlock.shared.journal import Journal
 from interlock.shared.messages import PROTOCOL_VERSION
 from interlock.shared.operations import Operation, Request, Result
+from interlock.shared.story import event_of
 from interlock.shared.wire import Kind, parse_records
 from interlock.tests.unit.client_fake_node import FakeNode
 from interlock.tests.unit.client_kit import LogBook

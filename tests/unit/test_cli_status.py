@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from interlock.cli.given import parse_duration_ms
-from interlock.cli.operate_text import duration_text
 from interlock.shared.errors import UserError
 from interlock.shared.telemetry import Divergence, NodeStatus, Unprotected
+from interlock.shared.wording import duration_text
 from interlock.tests.unit.operate_kit import Stage
 
 SECOND = 1_000_000_000
