@@ -101,11 +101,19 @@ def injected(pid: int, fault: str, notes: Path) -> Iterator[None]:
 
 
 def _wait_until_traced(pid: int, tracer: subprocess.Popen[bytes], notes: Path) -> None:
+    """Until strace holds each thread; or the process has ended, for the fault may come at once."""
+
     def traced() -> bool:
         if tracer.poll() is not None:
-            pytest.skip(f"strace cannot trace a process here: {notes.read_text().strip()}")
-        threads = Path(f"/proc/{pid}/task").iterdir()
-        found = [(thread / "status").read_text("ascii") for thread in threads]
+            complaint = notes.read_text().strip()
+            if complaint:
+                pytest.skip(f"strace cannot trace a process here: {complaint}")
+            return True
+        try:
+            threads = Path(f"/proc/{pid}/task").iterdir()
+            found = [(thread / "status").read_text("ascii") for thread in threads]
+        except (ProcessLookupError, FileNotFoundError):
+            return False  # a thread ended while we looked: look again
         return all(f"TracerPid:\t{tracer.pid}" in one for one in found)
 
     wait_for(f"strace to hold {pid}", traced)
