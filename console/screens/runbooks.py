@@ -151,9 +151,7 @@ class RunbooksScreen(ConsoleScreen):
                 for column, was, cell in zip(COLUMNS, self._rows[name], row, strict=True):
                     if was != cell:
                         table.update_cell(name, column, Text(cell), update_width=True)
-        if self._comes and rows:
-            self._comes = False
-            table.move_cursor(row=0, animate=False)
+        self._comes = self._comes and not rows
         self._rows = rows
 
     def _fill_steps(self, guide: Guide) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from interlock.cli.init import FILE
 from interlock.console.inputs import Acted
 from interlock.console.model import Model
 from interlock.console.player import Player
 from interlock.console.recorder import Recorder, read_recording
+from interlock.console.source import LiveSource
+from interlock.shared.config import load_config
 from interlock.shared.errors import UserError
+from support.pair import write_config
 
 from .kit import SETTING, T0, recording, story
 
@@ -21,6 +25,15 @@ def test_a_recording_holds_every_input(tmp_path: Path) -> None:
     found = read_recording(recording(tmp_path / "r.jsonl", told))
     assert found.inputs == told
     assert found.setting == SETTING
+
+
+def test_what_was_done_last_is_kept_although_nothing_was_painted_since(tmp_path: Path) -> None:
+    write_config(tmp_path / FILE)
+    source = LiveSource(load_config(tmp_path), tmp_path / "r.jsonl")
+    last = Acted(T0, "ann", "promote b", "RUNNING")
+    source.tell(last)
+    source.stop()
+    assert last in read_recording(tmp_path / "r.jsonl").inputs
 
 
 def test_only_what_changes_is_written(tmp_path: Path) -> None:

@@ -99,6 +99,19 @@ def test_a_resubmission_before_the_tail_is_released_is_confirmed_later() -> None
     assert list(world.confirmed) == [("p", 1)]
 
 
+def test_the_status_counts_what_a_producer_sent_twice_and_what_was_refused() -> None:
+    """Of its present session, and when it was heard last."""
+    world = World().start()
+    world.hello("p", 1)
+    for number in (1, 1, 1, 5):
+        world.submit(1, number, b"one")
+        world.settle(100)
+    (told,) = world.a.status().producers
+    assert (told.accepted_producer_seq, told.duplicates, told.refused) == (1, 2, 1)
+    assert told.last_seen_age_ms is not None
+    assert 0 < told.last_seen_age_ms <= 100
+
+
 def test_what_is_known_and_what_is_new_is_confirmed_in_order() -> None:
     """A tail of an earlier run and new messages behind it are released at once. The producer hears
     of the tail first: told otherwise it takes the new ones for a hole. (Found by a storm of signals
