@@ -82,33 +82,46 @@ def console(
     to be typed. Without colours: set NO_COLOR. Keys and words: press ?
     """
     columns_rows = _size(size)
-    from ..console import run
-    from ..console.source import LiveSource, ReplaySource
-
     if replay is not None and (record or web):
         raise UserError("--replay goes with neither --record nor --web: leave them")
-    if replay is not None:
-        if screenshot is None:
-            run.run_replay(replay, seek, light=light)
-        else:
-            source = ReplaySource(replay, seek)
-            run.screenshot(source, screenshot, columns_rows, screen.value, light=light)
-        return
-    loaded = load_config(config)
-    if web:
-        run.serve(loaded, host, port, operate=operate and not read_only)
-    elif screenshot is not None:
-        live = LiveSource(loaded)
-        run.screenshot(live, screenshot, columns_rows, screen.value, loaded, light=light)
+    from ..console import run
+
+    if screenshot is not None and not web:
+        _picture(config, replay, seek, screenshot, columns_rows, screen, light=light)
+    elif replay is not None:
+        run.run_replay(replay, seek, light=light)
+    elif web:
+        run.serve(load_config(config), host, port, operate=operate and not read_only)
     else:
         run.run_console(
-            loaded,
+            load_config(config),
             read_only=read_only,
             record=record,
             alert=alert.value,
             light=light,
             in_browser=in_browser,
         )
+
+
+def _picture(
+    config: Path,
+    replay: Path | None,
+    seek: float,
+    target: Path,
+    size: tuple[int, int],
+    screen: ScreenName,
+    *,
+    light: bool,
+) -> None:
+    """One frame of the pair, or of a recording."""
+    from ..console import run
+    from ..console.source import LiveSource, ReplaySource
+
+    if replay is not None:
+        run.screenshot(ReplaySource(replay, seek), target, size, screen.value, light=light)
+        return
+    loaded = load_config(config)
+    run.screenshot(LiveSource(loaded), target, size, screen.value, loaded, light=light)
 
 
 def _size(text: str) -> tuple[int, int]:

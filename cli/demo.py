@@ -7,7 +7,7 @@ import sys
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from ..shared.config import AckLevel
 from ..shared.errors import UserError
 from .common import AsJson
 from .output import print_json
+
+if TYPE_CHECKING:
+    from .demo_workers import WorkerOptions
 
 HEADLESS_MESSAGES = 100_000
 WATCHED_MESSAGES = 3_600_000  # half an hour
@@ -89,10 +92,6 @@ def demo(
     compares what is released with what was sent. Exits with 0 only if nothing was lost, doubled,
     reordered or released early, and both journals are byte-identical.
     """
-    from rich.console import Console
-
-    from .demo_run import DemoRun
-    from .demo_view import UNFINISHED, verdict
     from .demo_workers import GIVE_UP_S, WorkerOptions
     from .orderflow import EVENT
 
@@ -100,23 +99,42 @@ def demo(
         raise UserError(f"--size {size}: an order event takes {EVENT.size} bytes at least")
     if directory and directory.exists() and any(directory.iterdir()):
         raise UserError(f"--dir {directory} is not empty; name a new folder")
-    console = Console()
-    watched = console.is_terminal and sys.stdin.isatty() and not headless and not as_json
     if kill and failover:
         raise UserError("--kill and --failover: name one of them")
-    has_drill = kill is not None or failover is not None
+    watched = sys.stdout.isatty() and sys.stdin.isatty() and not headless and not as_json
     if rate < 0 and (failover or (kill and watched)):
         rate = DRILL_RATE
     elif rate < 0:
         rate = WATCHED_RATE if watched and not closed_loop else 0.0
-    watched_messages = DRILL_MESSAGES if has_drill else WATCHED_MESSAGES
+    watched_messages = DRILL_MESSAGES if kill or failover else WATCHED_MESSAGES
     messages = messages or (watched_messages if watched else HEADLESS_MESSAGES)
     patience_s = WATCHED_PATIENCE_S if watched else GIVE_UP_S
     options = WorkerOptions(
         "demo", messages, size, seed, rate, closed_loop, window, patience_s=patience_s
     )
+    victim = kill.value if kill else ""
+    _run(options, directory, ack_level, victim, failover, watched=watched, as_json=as_json)
+
+
+def _run(
+    options: WorkerOptions,
+    directory: Path | None,
+    ack_level: AckLevel,
+    victim: str,
+    failover: FailoverKind | None,
+    *,
+    watched: bool,
+    as_json: bool,
+) -> None:
+    """Runs it, under the console or not, tells the verdict, and ends with its exit code."""
+    from rich.console import Console
+
+    from .demo_run import DemoRun
+    from .demo_view import UNFINISHED, verdict
+
+    console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
-    run = DemoRun(options, directory, ack_level, kill.value if kill else "", failover)
+    run = DemoRun(options, directory, ack_level, victim, failover)
     if watched:
         from .demo_console import watch
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Input
 
@@ -17,24 +16,23 @@ from ..draw.lines import Line, Tone, line
 from ..modals.text import TextDialog
 from ..story import matching, to_csv, to_json
 from ..view import View
-from ..widgets.painted import Painted
-from ..widgets.table import Table
-from .base import ConsoleScreen
+from .listing import ListScreen
 
-READ_EVERY_S: Final = 2.0
 FIRST_LOOK: Final = 500_000  # messages, newest; `o` looks further back
-COLUMNS: Final = ("time (UTC)", "seq", "epoch", "what", "node", "who", "result", "reason")
 
 
-class HistoryScreen(ConsoleScreen):
+class HistoryScreen(ListScreen):
     """Epochs and operations, from the log alone."""
 
     PLACE = "History"
+    WORDS = "words to look for, in any column"
+    HEADINGS = ("time (UTC)", "seq", "epoch", "what", "node", "who", "result", "reason")
+    READ_EVERY_S = 2.0
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter"),
+        Binding("slash", "search", "Filter"),
         Binding("w", "export", "Export CSV+JSON"),
         Binding("l", "older", "Look further back"),
-        Binding("escape", "close_filter", "Back", show=False),
+        Binding("escape", "close_search", "Back", show=False),
     ]
 
     def __init__(self) -> None:
@@ -46,26 +44,6 @@ class HistoryScreen(ConsoleScreen):
         self._from_seq: int | None = None
         self._read_to = 0
         self._reading = False
-
-    def body(self) -> ComposeResult:
-        yield Input(placeholder="words to look for, in any column", id="search", compact=True)
-        yield Painted(self._state, grows=True)
-        table = Table()
-        yield table
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._table.add_columns(*COLUMNS)
-        self._table.focus()
-        self.set_interval(READ_EVERY_S, self._read)
-
-    @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one(DataTable)
-
-    def on_screen_resume(self) -> None:
-        super().on_screen_resume()
-        self._read()
 
     def _state(self, view: View, width: int, height: int) -> list[Line]:
         filtered = f"  filter: {self._filter}" if self._filter else ""
@@ -118,21 +96,12 @@ class HistoryScreen(ConsoleScreen):
         self._events, self._from_seq, self._read_to = [], 1, 0
         self._read()
 
-    def action_filter(self) -> None:
-        box = self.query_one("#search", Input)
-        box.add_class("-open")
-        box.focus()
-
-    def action_close_filter(self) -> None:
-        self.query_one("#search", Input).remove_class("-open")
-        self._table.focus()
-
     def on_input_changed(self, event: Input.Changed) -> None:
         self._filter = event.value
         self._show()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.action_close_filter()
+        self.action_close_search()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if event.cursor_row < len(self._shown):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Input
 
@@ -18,18 +17,16 @@ from ..logbook import SHOWN, Page
 from ..modals.record import RecordDialog
 from ..search import Search, parse_search
 from ..view import View
-from ..widgets.painted import Painted
-from ..widgets.table import Table
-from .base import ConsoleScreen
-
-READ_EVERY_S: Final = 1.0
-COLUMNS: Final = ("seq", "time", "epoch", "kind", "producer", "what")
+from .listing import ListScreen
 
 
-class LogScreen(ConsoleScreen):
+class LogScreen(ListScreen):
     """Released records: those that consumers have got, or can get."""
 
     PLACE = "Log"
+    WORDS = "seq, producer, HH:MM[:SS] or 2026-11-25T03:14 (UTC), then Enter"
+    HEADINGS = ("seq", "time", "epoch", "kind", "producer", "what")
+    READ_EVERY_S = 1.0
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search"),
         Binding("f", "follow", "Follow"),
@@ -44,30 +41,6 @@ class LogScreen(ConsoleScreen):
         self._note = "reading the log..."
         self._reading = False
         self._question = 0
-
-    def body(self) -> ComposeResult:
-        yield Input(
-            placeholder="seq, producer, HH:MM[:SS] or 2026-11-25T03:14 (UTC), then Enter",
-            id="search",
-            compact=True,
-        )
-        yield Painted(self._state, id="log-state", grows=True)
-        table = Table()
-        yield table
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self._table.add_columns(*COLUMNS)
-        self._table.focus()
-        self.set_interval(READ_EVERY_S, self._read)
-
-    @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one(DataTable)
-
-    def on_screen_resume(self) -> None:
-        super().on_screen_resume()
-        self._read()
 
     def _state(self, view: View, width: int, height: int) -> list[Line]:
         how = "following" if self._follows else "standing still (f follows again)"
@@ -130,15 +103,6 @@ class LogScreen(ConsoleScreen):
         self._records = []
         self._table.clear()
         self._read()
-
-    def action_search(self) -> None:
-        box = self.query_one("#search", Input)
-        box.add_class("-open")
-        box.focus()
-
-    def action_close_search(self) -> None:
-        self.query_one("#search", Input).remove_class("-open")
-        self._table.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         search = parse_search(event.value, int(self.console.source.clock.now() * 1e9))
