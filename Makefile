@@ -28,7 +28,7 @@ help: ## show this list
 venv: $(STAMP) ## make .venv with Interlock and the tools of its tests
 	@:
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@python=; \
 	for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml
 	then rm -rf $(VENV); fi; \
 	echo "preparing $(VENV) with $$($$python --version)"; \
 	$$python -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/interlock
 	@echo "$(CURDIR)" > $(STAMP)
 
@@ -108,13 +108,60 @@ screens: venv ## draw the console's screens into docs/screens
 diagram: venv ## draw the states of a node into docs/architecture.md
 	@$(BIN)/python -P docs/diagram.py
 
+.PHONY: bench
+bench: venv ## measure the essential in five minutes, and judge it by the targets
+	@$(BIN)/interlock bench essential --out build/bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: venv ## the pair beside Redis, NATS and PostgreSQL (as root it installs them)
+	@$(BIN)/interlock bench peers $(if $(filter 0,$(shell id -u)),--install) --out build/bench-peers $(ARGS)
+
 .PHONY: bench-switchover
 bench-switchover: venv ## measure the pause of switchovers and promotions under load
 	@$(BIN)/python -P -m interlock.bench.switchover $(ARGS)
 
+.PHONY: bench-attacks
+bench-attacks: venv ## measure what a good client notices while others attack the pair
+	@$(BIN)/python -P -m interlock.bench.attacks $(ARGS)
+
 .PHONY: bench-floor
 bench-floor: venv ## measure the bare ZeroMQ relay that the pair is compared with
 	@$(BIN)/python -P -m interlock.bench.floor $(ARGS)
+
+# Resolved on the oldest Python: there every back-port is needed, so newer ones find all they need too.
+OLDEST_PYTHON ?= python3.11
+.PHONY: lock
+lock: ## renew constraints.txt: the newest that pyproject.toml allows (network, Python 3.11)
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	$(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' && \
+	$(OLDEST_PYTHON) -m venv "$$scratch/venv" && \
+	"$$scratch/venv/bin/python" -m pip install --quiet --editable '.[dev,fuzz]' && \
+	"$$scratch/venv/bin/python" -m pip freeze --all --exclude-editable --exclude pip \
+		> "$$scratch/found" && \
+	{ echo "# Made by 'make lock': what 'make venv' and CI install, on Python 3.11 to 3.13."; \
+		cat "$$scratch/found"; } > "$$scratch/lock" && \
+	mv "$$scratch/lock" constraints.txt || \
+	{ echo "constraints.txt is as it was: this needs Python 3.11 (make lock" \
+		"OLDEST_PYTHON=/path/to/python3.11) and a package index that is reached" >&2; exit 1; }
+
+# Nobody's answer is no clean bill: what could not be asked about fails the audit too.
+.PHONY: audit
+audit: ## ask for known vulnerabilities of what constraints.txt names (network)
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	$(or $(PYTHON),python3) -m venv "$$scratch/venv" && \
+	"$$scratch/venv/bin/python" -m pip install --quiet 'pip-audit>=2.10,<3' || \
+	{ echo "NOT AUDITED: pip-audit could not be installed; is the package index reached?" >&2; \
+		exit 1; }; \
+	"$$scratch/venv/bin/pip-audit" --strict --disable-pip --no-deps --progress-spinner off \
+		--requirement constraints.txt 2> "$$scratch/said" && audited=yes || audited=no; \
+	cat "$$scratch/said" >&2; \
+	[ $$audited = yes ] && exit 0; \
+	if grep -q '^Found [0-9]' "$$scratch/said"; then \
+		echo "VULNERABLE: raise what is listed in pyproject.toml, then: make lock" >&2; \
+	else \
+		echo "NOT AUDITED: the index did not answer for every package, so nothing is known;" \
+			"try again where it is reached in full" >&2; \
+	fi; exit 1
 
 .PHONY: clean
 clean: ## remove what builds and tools left behind

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from ..shared.errors import LocalError
 from ..shared.operations import Guard, Preflight, Receipt, Request, Result
 from ..shared.wording import request_text
 from .words import age_text
@@ -155,8 +156,8 @@ class Workflow:
 
     def send(self, now: float) -> Preflight:
         """It is sent now. Call it at READY only; afterwards nothing that was typed can change."""
-        assert self.stage(now) is Stage.READY
-        assert self.preflight is not None
+        if self.preflight is None or self.stage(now) is not Stage.READY:
+            raise LocalError("an operation is sent before it is ready")
         self.sent_at = now
         self.on_step("sent", now)
         return self.preflight
