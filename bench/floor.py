@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Annotated, Any
@@ -57,7 +58,26 @@ def _primary(ports: Connection, standby_port: int) -> None:
 
 
 def floor(messages: int, size: int) -> Rtt:
-    """Runs the relay once and returns its round-trip times."""
+    """Runs the relay for so many round trips and returns what they took."""
+    samples = sorted(_relay(size, lambda count: count < messages + WARM_UP)[WARM_UP:])
+    return Rtt(samples[len(samples) // 2] / 1_000, samples[len(samples) * 99 // 100] / 1_000)
+
+
+def timed(seconds: float, size: int) -> list[int]:
+    """Runs the relay for so long, after a warm-up; the round trips in nanoseconds, in order."""
+    end = 0.0
+
+    def goes_on(count: int) -> bool:
+        nonlocal end
+        if count == WARM_UP:
+            end = time.monotonic() + seconds
+        return count <= WARM_UP or time.monotonic() < end
+
+    return _relay(size, goes_on)[WARM_UP:]
+
+
+def _relay(size: int, goes_on: Callable[[int], bool]) -> list[int]:
+    """Round trips, while `goes_on` says so of how many there were."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     standby = spawn.Process(target=_standby, args=(theirs,), daemon=True)
@@ -65,21 +85,19 @@ def floor(messages: int, size: int) -> Rtt:
     primary = spawn.Process(target=_primary, args=(theirs, ours.recv()), daemon=True)
     primary.start()
     payload = b"x" * size
-    samples = []
+    samples: list[int] = []
     with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
         socket.connect(f"tcp://127.0.0.1:{ours.recv()}")
-        for index in range(messages + WARM_UP):
+        while goes_on(len(samples)):
             begin = time.perf_counter_ns()
             socket.send(payload)
             socket.recv()
-            if index >= WARM_UP:
-                samples.append(time.perf_counter_ns() - begin)
+            samples.append(time.perf_counter_ns() - begin)
         socket.send(b"")  # an empty message ends the relays
         socket.setsockopt(zmq.LINGER, 1_000)
     primary.join(5)
     standby.join(5)
-    samples.sort()
-    return Rtt(samples[len(samples) // 2] / 1_000, samples[len(samples) * 99 // 100] / 1_000)
+    return samples
 
 
 def pair(messages: int, size: int) -> Rtt:

@@ -13,13 +13,10 @@ import json
 import multiprocessing
 import os
 import platform
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -28,19 +25,19 @@ import msgspec
 import typer
 
 from ..client import Consumer, Producer, TimeoutExpired
-from ..client.control import ControlClient
-from ..shared.config import AckLevel, Config, load_config
-from ..shared.operations import Operation, Receipt, Request, Result
+from ..shared.config import AckLevel
+from ..shared.errors import InterlockError
+from ..shared.operations import Operation
 from ..shared.wire import Kind
+from .operator import operate
+from .pair import GATED, Nodes
+from .scenario import Setup
 
 NAME = "bench"
 SHORTEST_GAP_NS = 1_000_000  # silences below are no pause
 CALM_S = 0.5  # of load between two operations
 AROUND_S = 0.25  # after an operation: what still belongs to its pause
 WAIT_S = 30.0
-LOG_LINES = 30
-GATED = ["GATED", "IN_SYNC"]
-PORTS = range(20_101, 31_000, 37)
 
 
 class Flag(Protocol):
@@ -92,7 +89,7 @@ def _watch(config: str, stop: Flag, report: Connection) -> None:
                 continue
             seen.delivered += 1
             if message.producer_seq != seen.delivered:
-                raise SystemExit(f"message {seen.delivered} is missing: {message}")
+                raise InterlockError(f"message {seen.delivered} is missing: {message}")
             now_ns = time.monotonic_ns()
             if last_ns and now_ns - last_ns >= SHORTEST_GAP_NS:
                 seen.gaps.append((now_ns, now_ns - last_ns))
@@ -103,98 +100,20 @@ def _watch(config: str, stop: Flag, report: Connection) -> None:
     report.send(msgspec.msgpack.encode(seen))
 
 
-class Pair:
-    """A pair of its own in `directory`, started by the commands that a user types."""
+class Pair(Nodes):
+    """A pair, and who leads it at the moment."""
 
     def __init__(self, directory: Path, level: AckLevel) -> None:
-        self.config = _init(directory, level)
-        self.control = ControlClient(self.config)
-        self.leader, self.standby = self.config.pair.primary, self.config.secondary()
-        self._directory = directory
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, node: str) -> None:
-        role = "primary" if node == self.config.pair.primary else "secondary"
-        with (self._directory / f"{node}.log").open("ab") as log:
-            command = [sys.executable, "-P", "-m", "interlock", role, "-c", self.config.path]
-            self._processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def kill(self, node: str) -> None:
-        self._processes[node].kill()
-        self._processes[node].wait()
-
-    def stop(self) -> None:
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    def tell_logs(self) -> None:
-        """For a measurement that failed: what the nodes have logged last."""
-        for path in sorted(self._directory.glob("*.log")):
-            lines = path.read_text("utf-8", "replace").splitlines()
-            print(f"{path.name}:", *lines[-LOG_LINES:], sep="\n", file=sys.stderr)
-        print(self.control.statuses(), file=sys.stderr)
-
-    def states(self) -> list[str]:
-        return sorted(one.state for one in self.control.statuses(0.5).values() if one)
-
-    def wait_until_gated(self) -> None:
-        _wait("the pair to be gated", lambda: self.states() == GATED)
-
-    def wait_for_state(self, node: str, state: str) -> None:
-        def look() -> bool:
-            one = self.control.statuses(0.5)[node]
-            return one is not None and one.state == state
-
-        _wait(f"{node} to be {state}", look)
-
-    def operate(
-        self, operation: Operation, node: str, *, solo: bool = False
-    ) -> tuple[int, Receipt]:
-        """When the execution was asked for, and its receipt. Attests what is asked: it is true."""
-        found = self.control.preflight(Request(operation, node, solo=solo))
-        if not found.passed:
-            raise SystemExit(f"{operation.value} {node} is not possible: {found.guards}")
-        begin_ns = time.monotonic_ns()
-        receipt = self.control.execute(
-            node, found.token, "bench", "a measurement", found.confirm, found.attestation
-        )
-        if receipt is None or receipt.result is not Result.DONE:
-            raise SystemExit(f"{operation.value} {node} did not end as done: {receipt}")
-        return begin_ns, receipt
+        super().__init__(directory, Setup(level))
+        self.leader, self.standby = self.primary, self.secondary
 
     def swap(self) -> None:
         self.leader, self.standby = self.standby, self.leader
 
 
-def _init(directory: Path, level: AckLevel) -> Config:
-    """A configuration on ports that are free now."""
-    for base in PORTS:
-        with socket.socket() as probe:
-            if any(probe.connect_ex(("127.0.0.1", base + index)) == 0 for index in range(12)):
-                continue
-        command = [sys.executable, "-P", "-m", "interlock", "init", str(directory)]
-        command += ["--base-port", str(base), "--ack-level", level.value]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return load_config(directory)
-    raise SystemExit("found no free ports")
-
-
-def _wait(what: str, look: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not look():
-        if time.monotonic() > end:
-            raise SystemExit(f"waited {WAIT_S:g} s for {what}")
-        time.sleep(0.005)
-
-
 def _switchover(pair: Pair) -> dict[str, int | float]:
     time.sleep(CALM_S)
-    begin_ns, receipt = pair.operate(Operation.SWITCHOVER, pair.leader)
+    begin_ns, receipt = operate(pair, Operation.SWITCHOVER, pair.leader)
     took_ns = time.monotonic_ns() - begin_ns
     pair.wait_until_gated()
     pair.swap()
@@ -211,14 +130,14 @@ def _promotion(pair: Pair) -> dict[str, int | float]:
     time.sleep(CALM_S)
     pair.kill(pair.leader)
     pair.wait_for_state(pair.standby, "ORPHANED")
-    begin_ns, receipt = pair.operate(Operation.PROMOTE, pair.standby, solo=True)
+    begin_ns, receipt = operate(pair, Operation.PROMOTE, pair.standby, solo=True)
     took_ns = time.monotonic_ns() - begin_ns
     time.sleep(CALM_S)
     pair.start(pair.leader)
     # Fenced, as a rule; one that has given way to the promotion follows by itself.
-    _wait(f"{pair.leader} to be back", lambda: pair.states() in (["FENCED", "SOLO"], GATED))
+    pair.wait(f"{pair.leader} to be back", lambda: pair.states() in (["FENCED", "SOLO"], GATED))
     if pair.states() != GATED:
-        pair.operate(Operation.REINSTATE, pair.leader)
+        operate(pair, Operation.REINSTATE, pair.leader)
     pair.wait_until_gated()
     pair.swap()
     return {
@@ -242,9 +161,7 @@ def measure(
         watch = spawn.Process(target=_watch, args=(path, stop_watch, theirs), daemon=True)
         load = spawn.Process(target=_load, args=(path, rate, size, stop_load), daemon=True)
         try:
-            pair.start(pair.leader)
-            pair.start(pair.standby)
-            pair.wait_until_gated()
+            pair.start_both()
             watch.start()
             ours.recv()
             load.start()
@@ -256,10 +173,10 @@ def measure(
             time.sleep(CALM_S)
             stop_watch.set()
             if not ours.poll(WAIT_S):
-                raise SystemExit("the consumer has ended")
+                raise InterlockError("the consumer has ended")
             seen = msgspec.msgpack.decode(ours.recv(), type=Seen)
-        except SystemExit:
-            pair.tell_logs()
+        except InterlockError:
+            print(pair.logs(), file=sys.stderr)
             raise
         finally:
             stop_load.set()
@@ -300,7 +217,7 @@ MEANING = {
 }
 
 
-def _summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+def summarize(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     return {
         column: {
             "median": round(statistics.median(row[column] for row in rows), 1),
@@ -321,7 +238,10 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure what a change of roles costs under load, as the consumer sees it."""
-    found = measure(switchovers, promotions, rate, size, ack_level)
+    try:
+        found = measure(switchovers, promotions, rate, size, ack_level)
+    except InterlockError as error:
+        raise SystemExit(f"bench: {error}") from None
     conditions = {
         "rate": rate,
         "size_bytes": size,
@@ -329,7 +249,7 @@ def main(
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
     }
-    summary = {kind: _summary(found[kind]) for kind in ("switchovers", "promotions")}
+    summary = {kind: summarize(found[kind]) for kind in ("switchovers", "promotions")}
     if as_json:
         print(json.dumps({"conditions": conditions, "summary": summary, **found}))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from enum import Enum
@@ -17,7 +18,7 @@ from .common import AsJson
 from .output import print_json
 
 if TYPE_CHECKING:
-    from .demo_workers import WorkerOptions
+    from .demo_run import DemoRun
 
 HEADLESS_MESSAGES = 100_000
 WATCHED_MESSAGES = 3_600_000  # half an hour
@@ -77,6 +78,9 @@ def demo(
     ack_level: Annotated[
         AckLevel, typer.Option(help="What the standby does before it acknowledges.")
     ] = AckLevel.WRITTEN,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="With keys: every connection is encrypted and checked.")
+    ] = False,
     window: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Messages that may be unconfirmed at once.")
     ] = 65_536,
@@ -92,6 +96,7 @@ def demo(
     compares what is released with what was sent. Exits with 0 only if nothing was lost, doubled,
     reordered or released early, and both journals are byte-identical.
     """
+    from .demo_run import DemoRun
     from .demo_workers import GIVE_UP_S, WorkerOptions
     from .orderflow import EVENT
 
@@ -113,28 +118,19 @@ def demo(
         "demo", messages, size, seed, rate, closed_loop, window, patience_s=patience_s
     )
     victim = kill.value if kill else ""
-    _run(options, directory, ack_level, victim, failover, watched=watched, as_json=as_json)
+    os.environ.pop("INTERLOCK_KEY", None)  # of another pair
+    run = DemoRun(options, directory, ack_level, victim, failover, secure=secure)
+    _run(run, watched=watched, as_json=as_json)
 
 
-def _run(
-    options: WorkerOptions,
-    directory: Path | None,
-    ack_level: AckLevel,
-    victim: str,
-    failover: FailoverKind | None,
-    *,
-    watched: bool,
-    as_json: bool,
-) -> None:
+def _run(run: DemoRun, *, watched: bool, as_json: bool) -> None:
     """Runs it, under the console or not, tells the verdict, and ends with its exit code."""
     from rich.console import Console
 
-    from .demo_run import DemoRun
     from .demo_view import UNFINISHED, verdict
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
-    run = DemoRun(options, directory, ack_level, victim, failover)
     if watched:
         from .demo_console import watch
 

@@ -58,6 +58,7 @@ class DemoReport(msgspec.Struct):
     size_bytes: int
     ack_level: str
     closed_loop: bool
+    secure: bool
     killed: str
     failover: str
     operations: list[str]
@@ -128,7 +129,10 @@ class DemoRun:
         ack_level: AckLevel,
         kill: str,
         failover: FailoverKind | None = None,
+        *,
+        secure: bool = False,
     ) -> None:
+        """`secure`: the pair has keys."""
         self.options = options
         self.kill = kill
         self.failover = failover
@@ -141,6 +145,7 @@ class DemoRun:
         self._left_at: float | None = None
         self._directory = directory
         self._ack_level = ack_level
+        self._secure = secure
         self._unacked_released = 0
         self._samples = 0
         self._rss: dict[str, dict[str, float]] = {}
@@ -151,7 +156,7 @@ class DemoRun:
         Raises InterlockError if a process failed, KeyboardInterrupt as it comes, LeftUnfinished
         after `leave`; nothing that was started is left running then.
         """
-        with EmbeddedPair(self._directory, self._ack_level) as pair:
+        with EmbeddedPair(self._directory, self._ack_level, secure=self._secure) as pair:
             config = pair.config.path
             pair.start("a")
             pair.start("b")
@@ -262,7 +267,7 @@ class DemoRun:
         for record in JournalReader(pair.config.data_dir(name)).records():
             held = record.last_seq
         while time.monotonic() < until:
-            primary = ask_node(pair.config.node(pair.config.pair.primary).control, 0.5)
+            primary = ask_node(pair.config, pair.config.pair.primary, 0.5)
             if primary:
                 self._count(primary.watermarks.released_seq, held)
             yield
@@ -271,7 +276,7 @@ class DemoRun:
         """Asks the leader what it has released, and then the standby what it holds."""
         leads_b = self.nodes["b"] is not None and self.nodes["b"].role == "primary"
         for name in ("b", "a") if leads_b else ("a", "b"):
-            self.nodes[name] = ask_node(pair.config.node(name).control, 0.2)
+            self.nodes[name] = ask_node(pair.config, name, 0.2)
         primary, standby = self.nodes["a"], self.nodes["b"]
         if leads_b:
             primary, standby = standby, primary
@@ -283,7 +288,7 @@ class DemoRun:
         self._unacked_released = max(self._unacked_released, released_seq - held_seq)
 
     def _epochs(self, pair: EmbeddedPair) -> int:
-        found = (ask_node(node.control, 1.0) for node in pair.config.nodes.values())
+        found = (ask_node(pair.config, name, 1.0) for name in pair.config.nodes)
         return max((status.epoch for status in found if status), default=0)
 
     def _measure_memory(self, pair: EmbeddedPair, when: str) -> None:
@@ -321,6 +326,7 @@ class DemoRun:
             size_bytes=self.options.size,
             ack_level=self._ack_level.value,
             closed_loop=self.options.closed_loop,
+            secure=self._secure,
             killed=self.kill,
             failover=self.failover.value if self.failover else "",
             operations=self._operations,

@@ -38,6 +38,8 @@ def verdict(report: DemoReport) -> Table:
         f"{report.unacked_released} released without the standby, "
         f"in {report.released_samples} samples",
     )
+    if report.secure:
+        table.add_row("keys", "used by both nodes and every client")
     table.add_row("rate", f"{report.throughput_msgs_per_s:,} msg/s, end to end, checked")
     table.add_row("RTT", f"p50 {report.rtt_us['p50']:,.0f} us, p99 {report.rtt_us['p99']:,.0f} us")
     if report.failover:

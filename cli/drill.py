@@ -100,6 +100,7 @@ def _run_embedded(name: str, branch: str, operator: str, quiet: bool) -> Report:
 
     book = load(name)
     operator = operator or os.environ.get("USER", "") or "drill"
+    os.environ.pop("INTERLOCK_KEY", None)  # of another pair
     tell = teller(book, quiet=quiet)
     try:
         with EmbeddedStage(book) as stage:
@@ -142,7 +143,8 @@ def _run_live(
     stage = LiveStage(load_config(pair))
     asker = TerminalAsker() if mode is Mode.GUIDED else None
     tell = teller(book, quiet=quiet)
-    report = Runner(book, stage, mode, operator_name(operator), asker, tell, branch).run()
+    who = operator_name(operator, stage.control.config)
+    report = Runner(book, stage, mode, who, asker, tell, branch).run()
     if mode is Mode.DRILL:
         _keep(report)
     return report

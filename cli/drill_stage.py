@@ -24,11 +24,12 @@ from ..client.control import ControlClient
 from ..runbooks.conditions import Value
 from ..runbooks.parse import Runbook
 from ..runbooks.stage import Measures, UnavailableError
-from ..runbooks.verbs import Do, Fault, FaultKind
+from ..runbooks.verbs import OF_KEYS, Action, Do, Fault, FaultKind
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError, UserError
 from ..shared.telemetry import NodeStatus
 from .drill_disk import SmallDisk, damage, faketime
+from .drill_thief import KEY
 from .drill_traffic import DrillTraffic
 from .embedded import EmbeddedPair, free_ports
 from .init import FILE, render
@@ -52,11 +53,21 @@ COMMAND_S = 30.0
 STOP_S = 3.0
 
 
-def _config_text() -> str:
-    text = render(str(uuid4()), ("a", "b"), "127.0.0.1", free_ports(), AckLevel.WRITTEN)
+def _config_text(*, secure: bool) -> str:
+    names, ports = ("a", "b"), free_ports()
+    text = render(str(uuid4()), names, "127.0.0.1", ports, AckLevel.WRITTEN, secure=secure)
     for key, value in SETTINGS.items():
         text = re.sub(rf"(?m)^{key} = \S+", f"{key} = {value}", text)
     return text.replace('environment = "production"', 'environment = "drill"')
+
+
+def needs_keys(runbook: Runbook) -> bool:
+    """Whether the pair of this runbook's drill has to have keys."""
+    return any(
+        (isinstance(step.what, Action) and step.what.do in OF_KEYS)
+        or (isinstance(step.what, Fault) and step.what.fault is FaultKind.STEAL_KEY)
+        for step in runbook.steps
+    )
 
 
 class EmbeddedStage:
@@ -67,7 +78,7 @@ class EmbeddedStage:
 
     def __init__(self, runbook: Runbook) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="interlock-drill-"))
-        text = _config_text()
+        text = _config_text(secure=needs_keys(runbook))
         (self._directory / FILE).write_text(text, "utf-8")
         self._pair = EmbeddedPair(self._directory)
         self.control = ControlClient(self._pair.config)
@@ -176,6 +187,16 @@ class EmbeddedStage:
                 self._stop(node)
             case Do.REPAIR:
                 self._command("log", "repair", node)
+            case Do.ROTATE_KEY:
+                self._command("keys", "rotate", node)
+            case Do.ACTIVATE_KEY:
+                self._command("keys", "rotate", node, "--activate")
+            case Do.FINISH_KEY:
+                self._command("keys", "rotate", node, "--finish")
+            case Do.REVOKE_KEY:
+                self._command("keys", "revoke", KEY)
+            case Do.RELOAD_KEYS:
+                self._command("keys", "reload")
             case Do.EXPORT:
                 kept = [one for one in self.control.quarantine(node) if one.state == "kept"]
                 if not kept:
@@ -207,6 +228,9 @@ class EmbeddedStage:
         if kind in MENDS:
             self._mend(MENDS[kind], node)
             return
+        if kind is FaultKind.STEAL_KEY:  # a key that is new disturbs nobody: no RTO counts from it
+            self._steal_key(self._traffic)
+            return
         self._traffic.note_fault()
         match kind:
             case FaultKind.KILL:
@@ -234,6 +258,13 @@ class EmbeddedStage:
                 self._broken[kind, node] = partial(self._clocks[node].write_text, "+0", "utf-8")
             case _:
                 raise UnavailableError(f"{kind.value} is no fault")
+
+    def _steal_key(self, traffic: DrillTraffic) -> None:
+        self._command(
+            "keys", "new", KEY, "--role", "consumer", "--role", "producer", "--producer", KEY
+        )
+        self._command("keys", "reload")
+        traffic.let_a_thief_in()
 
     def _free_disk(self, node: str) -> None:
         if self._traffic is not None:

@@ -21,6 +21,7 @@ from ..runbooks.stage import Measures
 from ..shared.config import Config
 from ..shared.errors import InterlockError
 from ..shared.wire import Kind
+from .drill_thief import Thief
 
 NAMES = ("orders", "quotes")
 RATE = 200.0  # messages a second of each producer
@@ -49,6 +50,7 @@ class DrillTraffic:
         self._producers = {name: Producer(name, config) for name in NAMES}
         self._consumer = Consumer(config, control=True)
         self._held: list[Consumer] = []
+        self._thief: Thief | None = None
         self._delivered = dict.fromkeys(NAMES, 0)
         self._last_seq = 0
         self._heard = time.monotonic()
@@ -65,7 +67,7 @@ class DrillTraffic:
     # What a runbook sees ----------------------------------------------------------------------
 
     def flow(self) -> Mapping[str, Value]:
-        """The fields of `producers` and `consumer`."""
+        """The fields of `producers`, `consumer` and `thief`."""
         silent_ms = (time.monotonic() - self._heard) * 1000
         return {
             "confirmed": float(self._confirmed()),
@@ -77,6 +79,8 @@ class DrillTraffic:
             "delivers": silent_ms < 250,
             "checks": not self.failure,
             "silent-ms": silent_ms,
+            "reads": self._thief is not None and self._thief.reads,
+            "submits": self._thief is not None and self._thief.submits,
         }
 
     def note_fault(self) -> None:
@@ -103,12 +107,18 @@ class DrillTraffic:
     def calm(self) -> None:
         self._calm.set()
 
+    def let_a_thief_in(self) -> None:
+        """Somebody reads and submits with a stolen key. Raises InterlockError if nobody can."""
+        self._thief = Thief(self._config)
+
     # Its end ----------------------------------------------------------------------------------
 
     def end(self) -> Measures:
         """Ends the load, waits until all that is confirmed is delivered, and says what was seen."""
         self._calm.set()
         self._stop.set()
+        if self._thief is not None:
+            self._thief.end()
         in_doubt = 0
         for name, producer in self._producers.items():
             try:

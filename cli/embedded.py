@@ -22,6 +22,7 @@ from uuid import uuid4
 from ..shared.config import SOCKETS, AckLevel, Config, load_config
 from ..shared.errors import InterlockError
 from .init import FILE, render
+from .keys import keys_of
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -31,9 +32,14 @@ class EmbeddedPair:
     """Two nodes, "a" and "b", from a configuration of their own. A context manager."""
 
     def __init__(
-        self, directory: Path | None = None, ack_level: AckLevel = AckLevel.WRITTEN
+        self,
+        directory: Path | None = None,
+        ack_level: AckLevel = AckLevel.WRITTEN,
+        *,
+        secure: bool = False,
     ) -> None:
         """Writes the configuration; `directory` None: a temporary one, removed at the end.
+        `secure`: with keys.
 
         A given directory that holds a configuration already is used as it is.
         """
@@ -42,9 +48,12 @@ class EmbeddedPair:
         path = self.directory / FILE
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
-            text = render(str(uuid4()), ("a", "b"), "127.0.0.1", free_ports(), ack_level)
+            ports = free_ports()
+            text = render(str(uuid4()), ("a", "b"), "127.0.0.1", ports, ack_level, secure=secure)
             path.write_text(text, "utf-8")
         self.config: Config = load_config(path)
+        if self.config.security is not None:
+            keys_of(self.config)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:

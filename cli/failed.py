@@ -44,7 +44,8 @@ from ..shared.telemetry import Counters, JournalStatus, NodeStatus
 from .noderun import boot_id, make_desk
 
 if TYPE_CHECKING:
-    from ..shared.commands import ControlReply, ControlRequest
+    from ..shared.commands import ControlReply, RoleRequest
+    from ..shared.keyring import Principal
 
 
 class Reseeded(msgspec.Struct):
@@ -88,8 +89,10 @@ class _FailedShell:
             self._now_ns, self._wall_ns = now_ns(), wall_ns()
             for number, answer in panel.peer.answers(ready):
                 core.handle(PeerAnswered(number, answer), self._now_ns, self._wall_ns)
-            for sender, request in panel.requests(ready):
-                self._take(sender, request)
+            for sender, who, request in panel.requests(ready):
+                self._take(sender, who, request)
+            for changed in panel.key_changes():
+                core.handle(changed, self._now_ns, self._wall_ns)
             for effect in core.end_turn(self._now_ns, self._wall_ns):
                 if isinstance(effect, Become):
                     if (reseeded := self._reseed(effect)) is not None:
@@ -99,20 +102,22 @@ class _FailedShell:
             panel.tend(ready, self._now_ns, self._status)
         return None
 
-    def _take(self, sender: bytes, request: ControlRequest) -> None:
+    def _take(self, sender: bytes, who: Principal, request: RoleRequest) -> None:
         panel = self._panel
         if isinstance(request, Command):
-            self._core.handle(FromControl(sender, request), self._now_ns, self._wall_ns)
+            command = FromControl(sender, request, who.name)
+            self._core.handle(command, self._now_ns, self._wall_ns)
             return
         try:
             reply = self._reply(request)
         except RemoteError as error:
-            panel.refuse("control", panel.control, sender, error)
+            panel.refuse(panel.control, sender, who, error)
         else:
             panel.send(panel.control, sender, reply)
 
     def _reply(
-        self, request: GetStatus | GetQuarantine | ReadQuarantine | PeerCompare | PeerFetch
+        self,
+        request: GetStatus | GetQuarantine | ReadQuarantine | PeerCompare | PeerFetch,
     ) -> ControlReply:
         quarantine = self._panel.quarantine
         match request:

@@ -13,13 +13,17 @@ import os
 import re
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from ..shared.errors import UserError
 from ..shared.operations import Preflight
+from .output import complain
+
+if TYPE_CHECKING:
+    from ..shared.config import Config
 
 MAX_OPERATOR_CHARS = 64
 MAX_REASON_CHARS = 500
@@ -33,7 +37,11 @@ WhyGiven = Annotated[
     str, typer.Option("--reason", help="Why; it goes into the log. Asked for on a terminal.")
 ]
 OperatorGiven = Annotated[
-    str, typer.Option("--operator", help="Who; default: $INTERLOCK_OPERATOR, else the login name.")
+    str,
+    typer.Option(
+        "--operator",
+        help="Who, where no keys are used; default: $INTERLOCK_OPERATOR, else the login name.",
+    ),
 ]
 ConfirmGiven = Annotated[
     str,
@@ -75,9 +83,18 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def operator_name(given: str) -> str:
-    """Who acts. Raises UserError if that cannot be told or is too long."""
+def operator_name(given: str, config: Config | None = None) -> str:
+    """Who acts on the pair of `config`: the owner of the key where keys are used, and a name that
+    was given besides is told to count for nothing. Raises UserError if that cannot be told or is
+    too long."""
     name = given or os.environ.get("INTERLOCK_OPERATOR", "")
+    if config is not None and (key := _key_name(config)):
+        if name not in ("", key):
+            complain(
+                f"the log will say {key}, whose key this is, and not {name}; to act with another "
+                "key: interlock --key NAME ..."
+            )
+        return key
     if not name:
         try:
             name = getpass.getuser()
@@ -91,6 +108,13 @@ def operator_name(given: str) -> str:
             "characters: --operator NAME"
         )
     return name
+
+
+def _key_name(config: Config) -> str:
+    """The name of the operator's key; empty: no keys are used."""
+    from ..shared.credentials import credentials  # late: the help of the commands needs no sockets
+
+    return credentials(config, operator=True).name
 
 
 def parse_duration_ms(text: str) -> int:

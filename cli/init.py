@@ -19,12 +19,13 @@ from ..shared.config import SOCKETS, AckLevel, Config, Limits, Timing, parse_con
 from ..shared.errors import UserError
 from ..shared.limits import MAX_NAME_BYTES
 from .common import AsJson
+from .keys import keys_of, security_text
 from .output import print_json
 
 FILE = "interlock.toml"
 
 # Stricter than the names of producers: these become directories and TOML keys as they are.
-_NODE_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME_BYTES}}}")
+_NODE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_NAME_BYTES - 1}}}")
 
 _EXPLAINED = {
     "heartbeat_ms": "Each end of the link tells the other this often that it lives.",
@@ -40,6 +41,9 @@ _EXPLAINED = {
     "max_message_bytes": "A longer message is refused.",
     "pending_messages": "Messages that may wait for the standby; beyond, producers are told: busy.",
     "pending_bytes": "The same in bytes.",
+    "producer_pending_bytes": "The same for one producer, so that none takes all the room.",
+    "max_memory_bytes": "A node that holds more than this drops its clients' connections, and\n"
+    "what is queued for them; they connect again.",
     "segment_bytes": "Size of one file of the journal, reserved on the disk before it is needed.",
     "retain_bytes": "Each node keeps at least so much of its journal. 0: all of it.",
 }
@@ -94,15 +98,22 @@ def init(
     ack_level: Annotated[
         AckLevel, typer.Option(help="What the standby has done with a message before its release.")
     ] = AckLevel.WRITTEN,
+    insecure_loopback: Annotated[
+        bool,
+        typer.Option("--insecure-loopback", help="Make no keys: for play, on this machine alone."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented configuration for a new pair: DIR/interlock.toml."""
+    """Write a commented configuration for a new pair, DIR/interlock.toml, and make its keys."""
     path = directory / FILE
     names = _names(node_names)
     _check_ports(base_port)
-    text = render(str(uuid4()), names, host, base_port, ack_level)
+    text = render(str(uuid4()), names, host, base_port, ack_level, secure=not insecure_loopback)
     config = parse_config(text, path)
+    for name in names:
+        config.check_exposure(name)
     _write(path, text)
+    made = keys_of(config) if config.security else []
     if as_json:
         print_json(
             {
@@ -111,6 +122,7 @@ def init(
                 "primary": config.pair.primary,
                 "secondary": config.secondary(),
                 "nodes": config.nodes,
+                "keys": made,
             }
         )
     else:
@@ -118,9 +130,16 @@ def init(
 
 
 def render(
-    cluster: str, names: tuple[str, str], host: str, base_port: int, ack_level: AckLevel
+    cluster: str,
+    names: tuple[str, str],
+    host: str,
+    base_port: int,
+    ack_level: AckLevel,
+    *,
+    secure: bool = False,
 ) -> str:
-    """The text of the file. `host` may be an IPv6 address with or without its brackets."""
+    """The text of the file. `host` may be an IPv6 address with or without its brackets; `secure`:
+    with a [security] table, so that keys are used."""
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     parts = [_HEAD.format(cluster=cluster, primary=names[0], ack_level=ack_level.value)]
@@ -131,6 +150,8 @@ def render(
             endpoints.append(f'{socket} = "tcp://{host}:{port}"')
             port += 1
         parts.append(_NODE.format(name=name, endpoints="\n".join(endpoints)))
+    if secure:
+        parts.append(security_text(names))
     parts.append(_table("timing", "All in milliseconds.", Timing))
     parts.append(_table("limits", "Bytes, or messages where the name says so.", Limits))
     return "".join(parts)
@@ -192,9 +213,21 @@ def _write(path: Path, text: str) -> None:
 
 def _tell(path: Path, config: Config) -> None:
     file = shlex.quote(str(path))
+    keys = config.keys_folder()
+    security = config.security
     typer.echo(
         f"Wrote {path} for the pair {config.pair.primary} (primary) and {config.secondary()} "
-        f"(secondary).\n\n"
+        f"(secondary)."
+    )
+    if keys is not None and security is not None:
+        typer.echo(
+            f"Made keys in {keys}: the nodes' own, {security.app} for applications and "
+            f"{security.operator} for you, the operator."
+        )
+    else:
+        typer.echo("No keys: whoever reaches a loopback endpoint of this pair may do everything.")
+    typer.echo(
+        "\n"
         f"Start the nodes, each in a terminal of its own, and ask how they are:\n\n"
         f"  interlock primary -c {file}\n"
         f"  interlock secondary -c {file}\n"

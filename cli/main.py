@@ -20,12 +20,14 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..shared.errors import InterlockError, UserError
 from . import (
+    bench,
     console,
     consume,
     demo,
     drill,
     history,
     init,
+    keys,
     log,
     node,
     operate,
@@ -81,6 +83,13 @@ def _options(
             "--version", callback=_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    key: Annotated[
+        str,
+        typer.Option(
+            envvar="INTERLOCK_KEY",
+            help="Act with this key (its name, or its file) instead of the usual one.",
+        ),
+    ] = "",
 ) -> None:
     """A gating primary/secondary sequencer: one total order, released once the standby holds it.
 
@@ -89,6 +98,8 @@ def _options(
     When something is wrong: interlock status shows both nodes and names the command that fits. That
     command shows what it needs and what it will do, and changes nothing before you have confirmed.
     """
+    if key:
+        os.environ["INTERLOCK_KEY"] = key
 
 
 app = typer.Typer(
@@ -105,6 +116,7 @@ app.command("init", rich_help_panel=RUN)(init.init)
 app.command("primary", rich_help_panel=RUN)(node.primary)
 app.command("secondary", rich_help_panel=RUN)(node.secondary)
 app.command("demo", rich_help_panel=RUN)(demo.demo)
+app.add_typer(bench.app, name="bench", rich_help_panel=RUN)
 
 app.command("console", rich_help_panel=OPERATE)(console.console)
 app.command("drill", rich_help_panel=OPERATE)(drill.drill)
@@ -125,6 +137,7 @@ for _operation in (
     app.command(rich_help_panel=OPERATE, epilog=EXIT_CODES)(_operation)
 app.command("history", rich_help_panel=OPERATE)(history.history)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=OPERATE)
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
 
 app.command("publish", rich_help_panel=DATA)(publish.publish)
 app.command("consume", rich_help_panel=DATA)(consume.consume)

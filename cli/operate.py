@@ -267,7 +267,7 @@ def approve(
 
     loaded = load_config(config)
     loaded.node(node)
-    who = operator_name(operator)
+    who = operator_name(operator, loaded)
     try:
         approved = ControlClient(loaded).approve(node, token, who)
     except OperationRefused as refused:
@@ -305,6 +305,8 @@ def preflight(
     from ..client.control import ControlClient
 
     named_only = (Operation.REINSTATE, Operation.SHUTDOWN, Operation.DISCARD, Operation.RESUBMIT)
+    if operation is Operation.KEYS:
+        raise UserError("keys are no operation; see: interlock keys --help")
     if not node and operation in named_only:
         raise UserError(f"name the node: interlock preflight {operation.value} NODE")
     loaded = load_config(config)

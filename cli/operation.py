@@ -143,7 +143,7 @@ def prepare(control: ControlClient, request: Request, given: Given) -> Sent | En
     A token that has expired while a person was typing is replaced: by a new preflight, which is
     shown, and which has to be confirmed anew.
     """
-    given.operator = operator_name(given.operator)
+    given.operator = operator_name(given.operator, control.config)
     while True:
         preflight = look(control, request, quiet=given.as_json)
         if isinstance(preflight, Ending):

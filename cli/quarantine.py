@@ -221,6 +221,7 @@ def _resubmit(control: ControlClient, request: Request, given: Given, intake: st
     """Questions first, then the messages, then the mark: with a preflight of its own, as the token
     of the first one will not outlive a long tail."""
     from ..client.resubmit import by_producer, part_of, resubmit
+    from ..shared.credentials import credentials
 
     records = parse_records(control.read_quarantine(request.node, request.entry))
     if not given.as_json:
@@ -228,7 +229,8 @@ def _resubmit(control: ControlClient, request: Request, given: Given, intake: st
     sent = prepare(control, request, given)
     if isinstance(sent, Ending):
         return sent
-    parts = resubmit(intake, sent.preflight.cluster, records)
+    who = credentials(control.config, operator=True)
+    parts = resubmit(intake, sent.preflight.cluster, records, who=who)
     if not given.as_json:
         _show_parts(parts, done=True)
     ending = _judge(parts, request)

@@ -66,7 +66,7 @@ def _still_running(config: Config, node: str) -> UserError | None:
     """What to do about a node that holds its data directory as FAILED; None: it does not."""
     from ..client.control import ask_node
 
-    status = ask_node(config.node(node).control)
+    status = ask_node(config, node)
     if status is None or status.node != node or status.state != "FAILED":
         return None
     return UserError(
@@ -104,17 +104,16 @@ class _Peer:
         self._timeout = timeout
 
     def __enter__(self) -> _Peer:
-        import zmq
+        from ..client.dealer import Dealer
+        from ..shared.credentials import credentials
 
-        from ..client.channel import own_context
-        from ..shared.sockets import make_socket
-
-        self._socket = make_socket(own_context(), zmq.DEALER)
-        self._socket.connect(self._config.node(self._name).control)
+        # The peer gives a tail to its peer alone, so this speaks with the key of the node.
+        who = credentials(self._config, key=self._node)
+        self._dealer = Dealer(self._config.node(self._name).control, who)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._dealer.close()
 
     def fetch(self, after: Position) -> bytes:
         """Records after `after`; see `repair`. Raises UserError if the node does not answer."""
@@ -122,15 +121,16 @@ class _Peer:
         from ..shared.messages import PROTOCOL_VERSION, Codec, Refused, encode
 
         question = PeerFetch(PROTOCOL_VERSION, self._config.cluster, self._node, after)
-        self._socket.send(encode(question))
-        if not self._socket.poll(int(self._timeout * 1000)):
+        self._dealer.send(encode(question))
+        frame = self._dealer.receive(self._timeout)
+        if frame is None:
             raise UserError(
                 f"node {self._name} does not answer at {self._config.node(self._name).control} "
                 f"within {self._timeout:g} s; nothing was changed; a repair needs it running: "
                 "start it and repair again"
             )
         replies: Codec[ControlReply] = Codec(ControlReply)
-        reply = replies.decode(self._socket.recv())
+        reply = replies.decode(frame)
         if isinstance(reply, Refused):
             raise RemoteError(reply.reason, reply.text)
         if not isinstance(reply, PeerTail) or reply.after != after:

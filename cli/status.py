@@ -55,9 +55,10 @@ def status(
 
 
 def _print(nodes: dict[str, NodeStatus | None], advice: list[str]) -> None:
-    from .status_text import show_divergence, show_nodes, show_unprotected
+    from .status_text import show_divergence, show_keys, show_nodes, show_unprotected
 
     show_unprotected(nodes)
+    show_keys(nodes)
     show_nodes(nodes)
     show_divergence(nodes)
     for name, node in nodes.items():

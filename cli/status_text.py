@@ -11,6 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..console.keylist import keys_text, lists_differ
+from ..shared.keyring import FILE
+from ..shared.limits import BAN_SECONDS
 from ..shared.telemetry import NodeStatus
 from ..shared.wording import duration_text
 from .operate_text import console, time_text
@@ -37,6 +40,28 @@ def show_unprotected(nodes: Nodes) -> None:
             f"UNPROTECTED: {name} releases without a standby since {time_text(one.since_ns)} "
             f"({duration_text(age_s * 1000)}): {one.messages:,} messages so far, {until}"
         )
+        console().print(Panel(Text(text, "bold red"), border_style="red"))
+
+
+def show_keys(nodes: Nodes) -> None:
+    """Says so at the top if something is wrong with the keys: what, and what to do."""
+    troubles = []
+    for name, node in nodes.items():
+        security = node.security if node else None
+        if security is not None and security.error:
+            troubles.append(f"KEYS of {name}: {security.error}")
+        if security is not None and security.banned:
+            who = ", ".join(security.banned)
+            troubles.append(
+                f"BANNED by {name} for too many bad frames: {who}; nothing is taken from them for "
+                f"{BAN_SECONDS} s: ask the owner, or interlock keys revoke NAME"
+            )
+    if different := lists_differ(nodes):
+        troubles.append(
+            f"THE LISTS OF ALLOWED KEYS DIFFER: {different}; copy {FILE} from the right one, then: "
+            "interlock keys reload"
+        )
+    for text in troubles:
         console().print(Panel(Text(text, "bold red"), border_style="red"))
 
 
@@ -96,6 +121,7 @@ _LABELS = (
     "lag",
     "journal",
     "process",
+    "keys",
     "drill",
 )
 
@@ -127,6 +153,7 @@ def _cells(node: NodeStatus | None) -> dict[str, Text]:
             f"{journal.disk_free_bytes / 2**30:.1f} GiB free"
         ),
         "process": Text(f"pid {node.pid}, start {node.incarnation}, version {node.version}"),
+        "keys": Text(keys_text(node.security), "" if node.security else "dim"),
     }
     return cells | _standing(node)
 

@@ -70,9 +70,10 @@ class AsyncProducer:
         records_in_flight: int = 16,
         resume: bool = False,
         connect_timeout: float = 10.0,
+        key: str = "",
     ) -> None:
         """As for `Producer`; connects when it is entered."""
-        found = producer_endpoints(config, endpoints)
+        found = producer_endpoints(config, endpoints, key)
         self._core = ProducerCore(
             name,
             found.cluster,
@@ -86,7 +87,7 @@ class AsyncProducer:
             resume=resume,
         )
         self._connect_timeout = connect_timeout
-        self._exchange = Exchange(self._core, self._unwatch)
+        self._exchange = Exchange(self._core, found.credentials, self._unwatch)
         self._watched = -1
         self._look_ns = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -282,9 +283,10 @@ class AsyncConsumer:
         from_seq: int | None = 1,
         after: Position | None = None,
         control: bool = False,
+        key: str = "",
     ) -> None:
         """As for `Consumer`."""
-        found = consumer_endpoints(config, feeds, replays, cluster)
+        found = consumer_endpoints(config, feeds, replays, cluster, key)
         self._reading = Reading(found, from_seq, after, control)
         self._wake: asyncio.Future[None] | None = None
 

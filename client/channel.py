@@ -18,11 +18,14 @@ to free it. A forked child gets a context of its own.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import zmq
 
+from ..shared.credentials import PLAIN, Credentials, Watch
 from ..shared.errors import UserError
 from ..shared.limits import CONSUMER_HWM_FRAMES, HWM_FRAMES
 from ..shared.sockets import make_socket
@@ -33,36 +36,74 @@ _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 
+# How often a quiet socket is asked whether its handshakes failed, and how long after that it tries
+# again. libzmq itself gives a connection up for good when the other end refuses the key.
+_LOOK_NS: Final = 200_000_000
+_MEND_NS: Final = 500_000_000
+
+# A thousand producers in a process have two sockets each: one is for what becomes of the other.
+MAX_SOCKETS: Final = 16_384
+
 _contexts: dict[int, zmq.Context[Any]] = {}
 
 
 def own_context() -> zmq.Context[Any]:
     """The context of all sockets that this library makes in this process."""
     pid = os.getpid()
-    return _contexts.get(pid) or _contexts.setdefault(pid, zmq.Context())
+    found = _contexts.get(pid)
+    if found is None:
+        found = _contexts.setdefault(pid, zmq.Context())
+        found.setsockopt(zmq.MAX_SOCKETS, MAX_SOCKETS)
+    return found
+
+
+def same_place(endpoint: str, address: str) -> bool:
+    """Whether an endpoint may be where libzmq tells of an address, which it has resolved: for TCP
+    the port alone can be compared."""
+    if endpoint == address or not endpoint.startswith("tcp://"):
+        return endpoint == address
+    return endpoint.rpartition(":")[2] == address.rpartition(":")[2]
 
 
 class Channel:
-    """A DEALER or SUB socket, connected to one or more endpoints."""
+    """A DEALER or SUB socket, connected to one or more endpoints.
 
-    def __init__(self, kind: zmq.SocketType, endpoints: Sequence[str]) -> None:
-        """Raises UserError for a string that is no endpoint."""
+    `denied` says why a node let us in no more, until something comes: empty if none did.
+    """
+
+    def __init__(
+        self,
+        kind: zmq.SocketType,
+        endpoints: Sequence[str],
+        credentials: Credentials = PLAIN,
+        newest_of: bytes | None = None,
+    ) -> None:
+        """`newest_of`: of the frames that begin so, only the newest is kept (SUB).
+
+        Raises UserError for a string that is no endpoint, or of no node that has a key.
+        """
+        self.denied = ""
+        self._endpoints = tuple(endpoints)
+        self._credentials = credentials
+        self._own = credentials.own
+        self._mend: dict[str, int] = {}  # when to connect again, by endpoint
+        self._look_ns = 0
         hwm = CONSUMER_HWM_FRAMES if kind == zmq.SUB else HWM_FRAMES
         self._socket = make_socket(own_context(), kind, hwm=hwm)
         if kind == zmq.SUB:
-            self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+            self._socket.setsockopt(zmq.SUBSCRIBE, newest_of or b"")
+            if newest_of is not None:
+                self._socket.setsockopt(zmq.CONFLATE, 1)
         else:
             # Without it frames for a node that is down would wait and reach it late.
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        for endpoint in endpoints:
-            try:
-                self._socket.connect(endpoint)
-            except zmq.ZMQError as error:
-                self._socket.close()
-                raise UserError(
-                    f"cannot connect to {endpoint!r}: {error.strerror}; "
-                    "expected tcp://HOST:PORT or ipc://PATH"
-                ) from None
+        self._watch = Watch(self._socket)
+        try:
+            for endpoint in endpoints:
+                credentials.connect(self._socket, endpoint)
+        except BaseException:
+            self.close()
+            raise
         self.writable = False  # as of the last `receive` that returned None
         self.fd = int(self._socket.getsockopt(zmq.FD))
 
@@ -71,9 +112,39 @@ class Channel:
         events = self._socket.getsockopt(_EVENTS)
         if events & _POLLIN:  # type: ignore[operator]
             frame: bytes = self._socket.recv(_NOBLOCK)
+            if self.denied:
+                self.denied = ""
             return frame
         self.writable = bool(events & _POLLOUT)  # type: ignore[operator]
+        if time.monotonic_ns() - self._look_ns >= _LOOK_NS:
+            self.look()
         return None
+
+    def look(self) -> None:
+        """Looks whether handshakes have failed, and connects again, perhaps expecting another key
+        of the node."""
+        self._look_ns = now = time.monotonic_ns()
+        for event, address in self._watch.failures():
+            for endpoint in self._endpoints:
+                if same_place(endpoint, address):
+                    self.denied = self._credentials.explain(event, endpoint)
+                    self._credentials.failed(endpoint)
+                    self._mend.setdefault(endpoint, now + _MEND_NS)
+        if self._credentials.own != self._own:  # our key was rotated: the old one ends soon
+            self._own = self._credentials.own
+            self._mend.update(dict.fromkeys(self._endpoints, now))
+        for endpoint in [each for each, due_ns in self._mend.items() if now >= due_ns]:
+            del self._mend[endpoint]
+            self._connect_again(endpoint)
+
+    def _connect_again(self, endpoint: str) -> None:
+        with suppress(zmq.ZMQError):  # libzmq has given it up itself
+            self._socket.disconnect(endpoint)
+        try:
+            self._credentials.connect(self._socket, endpoint)
+        except UserError as error:
+            self.denied = str(error)
+            self._mend[endpoint] = time.monotonic_ns() + _MEND_NS
 
     def send(self, frame: bytes) -> bool:
         """Hands a frame over; false if nobody is connected yet or the queue is full."""
@@ -85,4 +156,5 @@ class Channel:
 
     def close(self, linger_ms: int = 0) -> None:
         """Never blocks: what is not sent within `linger_ms` is dropped in the background."""
+        self._watch.close()
         self._socket.close(linger_ms)

@@ -18,6 +18,7 @@ import msgspec
 
 from ..shared.clock import now_ns
 from ..shared.config import Config
+from ..shared.idling import Idle, Idler
 from ..shared.wire import Position
 from .consumer_core import ConsumerStats
 from .endpoints import consumer_endpoints
@@ -48,18 +49,22 @@ class Consumer:
         from_seq: int | None = 1,
         after: Position | None = None,
         control: bool = False,
+        key: str = "",
+        idle: str = "block",
     ) -> None:
         """`config` is an interlock.toml, its directory or a Config; or name the endpoints.
 
         `replays` in the order of preference. Begins with `from_seq` (None: with what is released
         from now on), or after the position `after`, which also proves that the log is still the
-        same. `control`: yield control records too, with their payload as the body.
+        same. `control`: yield control records too, with their payload as the body. `key`,
+        `idle`: as for `Producer`.
 
         Raises UserError, ValueError for a seq below 1. Connects in the background: iterating waits
         as long as no node is there.
         """
-        found = consumer_endpoints(config, feeds, replays, cluster)
+        found = consumer_endpoints(config, feeds, replays, cluster, key)
         self._reading = Reading(found, from_seq, after, control)
+        self._idler = Idler(Idle(idle))
         self._lock = threading.Lock()
         self._using = threading.Lock()
         _consumers.add(self)
@@ -67,7 +72,7 @@ class Consumer:
     def __iter__(self) -> Iterator[Message]:
         """Yields messages for ever; ends when the consumer is closed.
 
-        Raises HistoryError, BeyondHeadError, NotRetainedError or RefusedError.
+        Raises HistoryError, BeyondHeadError, NotRetainedError, RefusedError, or DeniedError.
         """
         reading = self._reading
         while True:
@@ -148,7 +153,7 @@ class Consumer:
         poll = select.poll()
         for fd in self._reading.fds:
             poll.register(fd, select.POLLIN)
-        poll.poll(max(0, (wait_ns + _MS - 1) // _MS))
+        self._idler.wait(poll.poll, max(0, (wait_ns + _MS - 1) // _MS))
 
     def _forked(self) -> None:
         self._lock, self._using = threading.Lock(), threading.Lock()

@@ -11,7 +11,8 @@ the next question.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Final, TypeVar
 
 import zmq
@@ -26,24 +27,26 @@ from ..shared.commands import (
     GetPreflight,
     GetQuarantine,
     GetStatus,
+    KeysReloaded,
     Outcome,
     PreflightReport,
     Quarantine,
     QuarantineChunk,
     QuarantineEntry,
     ReadQuarantine,
+    ReloadKeys,
     Status,
     UnderWay,
 )
 from ..shared.config import Config
+from ..shared.credentials import Credentials, credentials
 from ..shared.errors import Reason, RemoteError
 from ..shared.messages import PROTOCOL_VERSION, Codec, Refused, encode
 from ..shared.operations import Preflight, Receipt, Request
-from ..shared.sockets import Socket, make_socket
 from ..shared.telemetry import NodeStatus
 from .advice import leads
-from .channel import own_context
-from .errors import NoAnswerError, OperationRefused
+from .dealer import Dealer
+from .errors import DeniedError, NoAnswerError, OperationRefused
 
 ANSWER_S: Final = 3.0  # for what a node answers at once
 SETTLE_EVERY_S: Final = 0.1
@@ -57,14 +60,17 @@ def ask_status(config: Config, timeout: float = 1.0) -> dict[str, NodeStatus | N
     """The status of each node of the pair by name, asked at once; None for one that did not answer
     within `timeout` seconds.
 
-    Raises RemoteError if a node refuses, or answers what is not understood (another version).
+    Raises RemoteError if a node refuses, or answers what is not understood (another version);
+    DeniedError if no node lets this side's key in; UserError if the key cannot be used.
     """
-    return _ask_all({name: node.control for name, node in config.nodes.items()}, timeout)
+    endpoints = {name: node.control for name, node in config.nodes.items()}
+    return _ask_all(endpoints, credentials(config, operator=True), timeout)
 
 
-def ask_node(endpoint: str, timeout: float = 1.0) -> NodeStatus | None:
-    """The status of the node with this control endpoint; None if it did not answer in time."""
-    return _ask_all({"": endpoint}, timeout)[""]
+def ask_node(config: Config, node: str, timeout: float = 1.0) -> NodeStatus | None:
+    """The status of one node; None if it did not answer in time. Raises as `ask_status`."""
+    endpoints = {node: config.node(node).control}
+    return _ask_all(endpoints, credentials(config, operator=True), timeout)[node]
 
 
 def find_leader(statuses: Mapping[str, NodeStatus | None]) -> str | None:
@@ -80,11 +86,13 @@ class ControlClient:
     """Talks to the control sockets of a pair; keeps nothing between two questions.
 
     Every `timeout` is in seconds. UserError names a node that the configuration lacks; RemoteError
-    an answer that is not understood.
+    an answer that is not understood; DeniedError says that the node does not let our key in.
     """
 
     def __init__(self, config: Config) -> None:
+        """Raises UserError if the pair uses keys and the operator's cannot be used."""
         self.config = config
+        self._credentials = credentials(config, operator=True)
 
     def ask(
         self, node: str, message: ControlRequest, timeout: float = ANSWER_S
@@ -158,6 +166,11 @@ class ControlClient:
             time.sleep(max(0.0, min(SETTLE_EVERY_S, end - time.monotonic())))
         return under_way
 
+    def reload_keys(self, node: str, timeout: float = ANSWER_S) -> KeysReloaded:
+        """Has the node read its list of allowed keys now. Raises OperationRefused (it stays as it
+        was), or NoAnswerError."""
+        return _expect(self._must(node, ReloadKeys(PROTOCOL_VERSION), timeout), KeysReloaded)
+
     def approve(
         self, node: str, token: str, operator: str, timeout: float = ANSWER_S
     ) -> Approved | None:
@@ -220,10 +233,12 @@ class ControlClient:
     ) -> Iterator[ControlReply]:
         """All that the node answers to one question, until the time is up."""
         end = time.monotonic() + timeout
-        with _connected(self.config.node(node).control) as socket:
-            socket.send(encode(message))
-            while (left := end - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
-                yield _replies.decode(socket.recv())
+        with Dealer(self.config.node(node).control, self._credentials) as dealer:
+            dealer.send(encode(message))
+            while (left := end - time.monotonic()) > 0:
+                if (frame := dealer.receive(left)) is None:
+                    return
+                yield _replies.decode(frame)
 
 
 def _expect(reply: ControlReply, kind: type[R]) -> R:
@@ -235,37 +250,46 @@ def _expect(reply: ControlReply, kind: type[R]) -> R:
     raise RemoteError(Reason.MALFORMED, f"an answer that was not asked for: {type(reply).__name__}")
 
 
-def _connected(endpoint: str) -> Socket:
-    socket = make_socket(own_context(), zmq.DEALER)
-    socket.connect(endpoint)
-    return socket
-
-
-def _ask_all(endpoints: dict[str, str], timeout: float) -> dict[str, NodeStatus | None]:
-    poller = zmq.Poller()
-    waiting: dict[Socket, str] = {}
-    opened: list[Socket] = []
+def _ask_all(
+    endpoints: dict[str, str], who: Credentials, timeout: float
+) -> dict[str, NodeStatus | None]:
     found: dict[str, NodeStatus | None] = dict.fromkeys(endpoints)
-    try:
+    denied: DeniedError | None = None
+    end = time.monotonic() + timeout
+    with ExitStack() as stack:
+        waiting: dict[str, Dealer] = {}
         for name, endpoint in endpoints.items():
-            socket = _connected(endpoint)
-            opened.append(socket)
-            socket.send(encode(GetStatus(PROTOCOL_VERSION)))
-            poller.register(socket, zmq.POLLIN)
-            waiting[socket] = name
-        end = time.monotonic() + timeout
-        while waiting and (ready := poller.poll(max(0, int((end - time.monotonic()) * 1000)))):
-            for socket, _ in ready:
-                reply = _replies.decode(socket.recv())
-                if isinstance(reply, Refused):
-                    raise RemoteError(reply.reason, reply.text)
-                if not isinstance(reply, Status):
-                    raise RemoteError(
-                        Reason.MALFORMED, f"an answer that was not asked for: {reply}"
-                    )
-                found[waiting.pop(socket)] = reply.status
-                poller.unregister(socket)
-    finally:
-        for socket in opened:
-            socket.close()
+            waiting[name] = stack.enter_context(Dealer(endpoint, who))
+            waiting[name].send(encode(GetStatus(PROTOCOL_VERSION)))
+        while waiting and (left := end - time.monotonic()) > 0:
+            _wait(waiting.values(), left)
+            for name, dealer in list(waiting.items()):
+                try:
+                    frame = dealer.receive(0)
+                except DeniedError as error:
+                    denied, frame = error, None
+                    del waiting[name]
+                if frame is not None:
+                    found[name] = _status(frame)
+                    del waiting[name]
+    if denied is not None and not any(found.values()):
+        raise denied
     return found
+
+
+def _wait(dealers: Iterable[Dealer], seconds: float) -> None:
+    """Until one of them has something to look at."""
+    poller = zmq.Poller()
+    for dealer in dealers:
+        poller.register(dealer.socket, zmq.POLLIN)
+        poller.register(dealer.watch.events, zmq.POLLIN)
+    poller.poll(int(seconds * 1000) + 1)
+
+
+def _status(frame: bytes) -> NodeStatus:
+    reply = _replies.decode(frame)
+    if isinstance(reply, Refused):
+        raise RemoteError(reply.reason, reply.text)
+    if not isinstance(reply, Status):
+        raise RemoteError(Reason.MALFORMED, f"an answer that was not asked for: {reply}")
+    return reply.status

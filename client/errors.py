@@ -50,6 +50,10 @@ class NoAnswerError(ClientError):
     """A node did not answer a question in time. Nothing was asked to be changed."""
 
 
+class DeniedError(ClientError):
+    """A node does not let this side's key in, or one of both uses keys and the other does not."""
+
+
 class OperationRefused(ClientError):
     """A node did not begin an operation, or does not give what was asked for: `text` says why."""
 

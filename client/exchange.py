@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import zmq
 
+from ..shared.credentials import PLAIN, Credentials
 from ..shared.errors import UserError
 from .channel import Channel
 from .producer_core import ProducerCore
@@ -20,9 +21,15 @@ _BYE_LINGER_MS = 200
 class Exchange:
     """A core and the connection that it has at the moment."""
 
-    def __init__(self, core: ProducerCore, before_close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        core: ProducerCore,
+        credentials: Credentials = PLAIN,
+        before_close: Callable[[], None] | None = None,
+    ) -> None:
         """`before_close` is called before a descriptor that `fd` named is closed."""
         self.core = core
+        self._credentials = credentials
         self._before_close = before_close
         self._channel: Channel | None = None
         self._stuck = 0
@@ -74,12 +81,14 @@ class Exchange:
         self.blocked = False
         self._drop(0)
         try:
-            self._channel = Channel(zmq.DEALER, [endpoint])
+            self._channel = Channel(zmq.DEALER, [endpoint], self._credentials)
         except UserError as error:
             self.core.unreachable(str(error), now_ns)
 
     def _drop(self, linger_ms: int) -> None:
         if self._channel is not None:
+            self._channel.look()
+            self.core.denied = self._channel.denied or self.core.denied
             if self._before_close is not None:
                 self._before_close()
             self._channel.close(linger_ms)

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ..shared.clock import now_ns
+from ..shared.credentials import Credentials
+from ..shared.idling import Idle, Idler
 from .errors import ClientError, ClosedError
 from .exchange import Exchange
 from .producer_core import ProducerCore
@@ -88,12 +90,13 @@ _lines: weakref.WeakSet[Line] = weakref.WeakSet()
 class Line:
     """One producer's socket. All methods but `close` are called with `lock` held."""
 
-    def __init__(self, core: ProducerCore) -> None:
+    def __init__(self, core: ProducerCore, credentials: Credentials, idle: Idle) -> None:
+        self._idler = Idler(idle)
         self.lock = threading.Lock()
         self.core = core
         self.hook: Hook | None = None
         self.look_ns = 0
-        self._exchange = Exchange(core, self._replacing)
+        self._exchange = Exchange(core, credentials, self._replacing)
         self._closed = False
         self._moved = threading.Condition(self.lock)
         self._waiting = 0
@@ -185,7 +188,7 @@ class Line:
         self._lead_until_ns = now + wait_ms * _MS
         self.lock.release()
         try:
-            poll.poll(wait_ms)
+            self._idler.wait(poll.poll, wait_ms)
         finally:
             self.lock.acquire()
             self._leading = False

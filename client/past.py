@@ -10,9 +10,8 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 
-import zmq
-
 from ..shared.config import Config
+from ..shared.credentials import credentials
 from ..shared.errors import Reason
 from ..shared.journal.reader import chain_before
 from ..shared.limits import CHUNK_BYTES
@@ -26,10 +25,9 @@ from ..shared.messages import (
     ReplayRequest,
     encode,
 )
-from ..shared.sockets import Socket, make_socket
 from ..shared.wire import Record, parse_records
-from .channel import own_context
-from .errors import RefusedError, TimeoutExpired
+from .dealer import Dealer
+from .errors import ClientError, DeniedError, RefusedError, TimeoutExpired
 
 _replies: Codec[ReplayReply] = Codec(ReplayReply)
 _BOUNDS = (Reason.BEYOND_HEAD, Reason.NOT_RETAINED)
@@ -48,10 +46,9 @@ class PastLog:
         self.node = ""
         self._cluster = config.cluster
         self._timeout = timeout
-        self._sockets: dict[str, Socket] = {}
-        for name in nodes:
-            self._sockets[name] = make_socket(own_context(), zmq.DEALER)
-            self._sockets[name].connect(config.node(name).replay)
+        self._denied: DeniedError | None = None
+        who = credentials(config, operator=True)
+        self._sockets = {name: Dealer(config.node(name).replay, who) for name in nodes}
 
     def __enter__(self) -> PastLog:
         return self
@@ -63,7 +60,8 @@ class PastLog:
     def open(self) -> None:
         """Finds the node that knows most as released.
 
-        Raises TimeoutExpired if none answers, RefusedError if one refuses for good.
+        Raises TimeoutExpired if none answers, DeniedError if none lets our key in, RefusedError if
+        one refuses for good.
         """
         numbers = {name: self._send(name, 1, 1) for name in self._sockets}
         end = time.monotonic() + self._timeout
@@ -115,17 +113,24 @@ class PastLog:
 
     def _receive(self, name: str, number: int, end: float) -> ReplayChunk | ReplayRefused | None:
         """The answer to request `number`, looked for at least once and until `end`."""
-        socket = self._sockets[name]
-        while socket.poll(max(0, int((end - time.monotonic()) * 1000))):
-            reply = _replies.decode(socket.recv())
+        while True:
+            try:
+                frame = self._sockets[name].receive(max(0.0, end - time.monotonic()))
+            except DeniedError as error:
+                self._denied = error
+                return None
+            if frame is None:
+                return None
+            reply = _replies.decode(frame)
             if reply.request != number:
                 continue  # the late answer to an earlier question
             if isinstance(reply, ReplayRefused) and reply.reason not in _BOUNDS:
                 raise RefusedError(reply.reason, f"node {name}: {reply.text}")
             return reply
-        return None
 
-    def _silent(self) -> TimeoutExpired:
+    def _silent(self) -> ClientError:
+        if self._denied is not None:
+            return self._denied
         names = " and ".join(self._sockets)
         return TimeoutExpired(
             f"no node serves the log (asked for {self._timeout:g} s: {names}); start one, or read "

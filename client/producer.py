@@ -14,6 +14,7 @@ import msgspec
 
 from ..shared.clock import now_ns
 from ..shared.config import Config
+from ..shared.idling import Idle
 from .backlog import Batch
 from .endpoints import producer_endpoints
 from .errors import ConnectError, TimeoutExpired
@@ -73,6 +74,8 @@ class Producer:
         records_in_flight: int = 16,
         resume: bool = False,
         connect_timeout: float = 10.0,
+        key: str = "",
+        idle: str = "block",
     ) -> None:
         """Connects to the primary; `config` is an interlock.toml, its directory or a Config.
 
@@ -80,11 +83,15 @@ class Producer:
         `record_bytes`: what travels together under load. `resume`: number on from what is
         confirmed in the log, and submit everything from `next_producer_seq` on once more: what the
         log holds already is recognised by its number and confirmed with the seq that it has.
+        `key`: the name of the key to use, or its file, where the pair uses keys; without it that of
+        $INTERLOCK_KEY, or the configuration's `security.app`. `idle`: how a thread waits that asks
+        for a result: "block", "adaptive" (looks for a while first) or "spin" (see
+        `shared.idling`).
 
         Raises UserError (configuration), RefusedError, or ConnectError after `connect_timeout`
         seconds without a primary.
         """
-        found = producer_endpoints(config, endpoints)
+        found = producer_endpoints(config, endpoints, key)
         core = ProducerCore(
             name,
             found.cluster,
@@ -98,7 +105,7 @@ class Producer:
             resume=resume,
         )
         self._core = core
-        self._line = Line(core)
+        self._line = Line(core, found.credentials, Idle(idle))
         try:
             with self._line.lock:
                 connected = self._line.wait(lambda: core.welcomed, connect_timeout)

@@ -112,6 +112,7 @@ class ProducerCore:
         self._numbering = Numbering(name, self.backlog, resume)
         self._records_in_flight = records_in_flight
         self._why = "no answer yet"
+        self.denied = ""  # why a node let us not in, until one does
         self._node_state = ""
         self._attempt = 1
         self._epoch = 0
@@ -165,7 +166,8 @@ class ProducerCore:
     def waiting_for(self) -> str:
         """Why nothing is confirmed at the moment, for an error's text."""
         if self.connection.phase is not Phase.OPEN:
-            return f"no primary has answered at {self.connection.known} ({self._why})"
+            why = self.denied or self._why
+            return f"no primary has answered at {self.connection.known} ({why})"
         if self._hold.until_ns:
             return f"the primary takes nothing now ({self._why})"
         if self._node_state == "STALLED":

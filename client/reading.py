@@ -17,11 +17,14 @@ from ..shared.wire import GENESIS, Kind, Position
 from .channel import Channel
 from .consumer_core import ConsumerCore
 from .endpoints import Endpoints
+from .errors import DeniedError
 from .order_core import Delivery
 
 # Feed frames that are taken for each answer of a replay: while a long replay is read the feed must
 # not run full, or what it drops is the next thing to replay.
 _FEED_PER_TURN: Final = 16
+
+_DENIED_NS: Final = 3_000_000_000
 
 
 class Message(msgspec.Struct, gc=False, frozen=True):
@@ -62,11 +65,13 @@ class Reading:
         )
         self.messages: Iterator[Message] = iter(())
         self.closed = ""
+        self._denied_ns = 0  # since when nobody lets us in
         self._control = control
         self._current = GENESIS if after is None and from_seq == 1 else after
         self._before = self._current
-        self._feed = Channel(zmq.SUB, endpoints.feeds)
-        self._replays = [Channel(zmq.DEALER, [endpoint]) for endpoint in endpoints.replays]
+        who = endpoints.credentials
+        self._feed = Channel(zmq.SUB, endpoints.feeds, who)
+        self._replays = [Channel(zmq.DEALER, [endpoint], who) for endpoint in endpoints.replays]
         self.fds = [channel.fd for channel in (self._feed, *self._replays)]
 
     @property
@@ -86,12 +91,23 @@ class Reading:
                 if not core.deliveries:
                     if core.error is not None:
                         raise core.error.with_traceback(None)
+                    self._check_denied()
                     return False
             delivery = core.deliveries.popleft()
             self._before, self._current = self._current, delivery.position
             if self._control or delivery.record.kind is Kind.DATA:
                 self.messages = iter(unpack(delivery))
                 return True
+
+    def _check_denied(self) -> None:
+        """Raises DeniedError if a node has not let this reader in for a while, and nobody has sent
+        anything: a list of keys that is only late somewhere is waited for."""
+        if not self._feed.denied:
+            self._denied_ns = 0
+        elif not self._denied_ns:
+            self._denied_ns = now_ns()
+        elif now_ns() - self._denied_ns > _DENIED_NS:
+            raise DeniedError(self._feed.denied)
 
     def close(self, why: str) -> None:
         """Frees the sockets. Never blocks."""
@@ -125,6 +141,8 @@ class Reading:
                 break
             core.feed(frame, now)
             some = True
+        if some:
+            self._denied_ns = 0
         return some
 
     def _ask(self) -> None:

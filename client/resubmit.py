@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
-import zmq
 
+from ..shared.credentials import PLAIN, Credentials
 from ..shared.errors import Reason
 from ..shared.messages import (
     PROTOCOL_VERSION,
@@ -36,9 +36,8 @@ from ..shared.messages import (
     Submit,
     encode,
 )
-from ..shared.sockets import make_socket
 from ..shared.wire import Kind, Record
-from .channel import own_context
+from .dealer import Dealer
 
 _replies: Codec[IntakeReply] = Codec(IntakeReply)
 
@@ -92,7 +91,11 @@ def part_of(producer: str, records: Sequence[Record]) -> ProducerPart:
 
 
 def resubmit(
-    intake: str, cluster: str, records: Sequence[Record], timeout: float = 10.0
+    intake: str,
+    cluster: str,
+    records: Sequence[Record],
+    timeout: float = 10.0,
+    who: Credentials = PLAIN,
 ) -> list[ProducerPart]:
     """Submits the data records of a tail to the leader's `intake`, one producer after the other.
 
@@ -102,7 +105,7 @@ def resubmit(
     parts = []
     for producer, own in by_producer(records).items():
         part = part_of(producer, own)
-        session = _Session(intake, cluster, part, timeout)
+        session = _Session(intake, cluster, who, part, timeout)
         try:
             session.run(own)
         finally:
@@ -127,7 +130,9 @@ class _Session:
     Slow beside `Producer`, and simple: nothing is under way that could be confirmed twice.
     """
 
-    def __init__(self, intake: str, cluster: str, part: ProducerPart, timeout: float) -> None:
+    def __init__(
+        self, intake: str, cluster: str, who: Credentials, part: ProducerPart, timeout: float
+    ) -> None:
         self._part = part
         self._cluster = cluster
         self._timeout = timeout
@@ -135,8 +140,7 @@ class _Session:
         self._attempt = 1
         self._accepted = 0
         self._welcomed = False
-        self._socket = make_socket(own_context(), zmq.DEALER)
-        self._socket.connect(intake)
+        self._socket = Dealer(intake, who)
 
     def run(self, records: Sequence[Record]) -> None:
         try:
@@ -238,8 +242,8 @@ class _Session:
     def _receive(self, end: float) -> IntakeReply | None:
         """The next answer of this session; None if there is none until `end`. Pings meanwhile."""
         while (left := end - time.monotonic()) > 0:
-            if self._socket.poll(max(1, int(min(left, PING_S) * 1000))):
-                reply = _replies.decode(self._socket.recv())
+            if (frame := self._socket.receive(min(left, PING_S))) is not None:
+                reply = _replies.decode(frame)
                 if isinstance(reply, Refused) and reply.session == 0:
                     return reply
                 if reply.session == self._session:

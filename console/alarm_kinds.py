@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
-from ..shared.telemetry import NodeStatus
-from .view import View
+from ..shared.telemetry import NodeStatus, SecurityStatus
+from .keylist import lists_differ
+from .view import NodeView, View
 from .words import age_text, bytes_text, count_text, ms_text, short_text
 
 
@@ -169,6 +170,29 @@ KINDS: Final[dict[str, AlarmKind]] = {
             3.0,
         ),
         AlarmKind(
+            "KEYS_DIFFER",
+            S.WARNING,
+            "the nodes allow different keys",
+            "copy allowed.toml from the right machine to the other, then: interlock keys reload",
+            "key-rotation",
+            10.0,  # the two copies of a change, and a second until each is looked at
+        ),
+        AlarmKind(
+            "KEYS_ERROR",
+            S.WARNING,
+            "a node cannot use its keys",
+            "who was allowed stays allowed, and no change is taken: mend what it names, then: "
+            "interlock keys reload",
+            "key-rotation",
+        ),
+        AlarmKind(
+            "PEER_BANNED",
+            S.WARNING,
+            "somebody sends what is no message",
+            "ask the owner of that key; if nobody knows of it, revoke it: interlock keys revoke",
+            "key-stolen",
+        ),
+        AlarmKind(
             "CLOCK_SKEW",
             S.ADVISORY,
             "the nodes' clocks differ",
@@ -231,16 +255,17 @@ def findings(view: View, bounds: Bounds) -> list[Finding]:
         if status is None:
             was_standby = node.status is not None and node.status.role == "secondary"
             runbook = "standby-lost" if was_standby else ""
-            found.append(Finding("STALE", node.name, _unheard(node.name, node.age_s), runbook))
+            found.append(Finding("STALE", node.name, _unheard(node), runbook))
         else:
             found += _node(status, bounds)
     return found
 
 
-def _unheard(name: str, age_s: float | None) -> str:
-    if age_s is None:
-        return f"{name} was never heard by this console"
-    return f"{name} was heard last {age_text(age_s)} ago"
+def _unheard(node: NodeView) -> str:
+    why = f": {node.why_silent}" if node.why_silent else ""
+    if node.age_s is None:
+        return f"{node.name} was never heard by this console{why}"
+    return f"{node.name} was heard last {age_text(node.age_s)} ago{why}"
 
 
 def _node(status: NodeStatus, bounds: Bounds) -> Iterator[Finding]:
@@ -250,6 +275,8 @@ def _node(status: NodeStatus, bounds: Bounds) -> Iterator[Finding]:
         yield Finding(simple[status.state], name, f"{name}: {status.why}")
     if status.state == "FENCED":
         yield Finding("FENCED", name, f"{name}: {status.fenced or status.why}")
+    if status.security is not None:
+        yield from _keys(name, status.security)
     journal = status.journal
     least = bounds.disk_segments * journal.segment_bytes
     if journal.segment_bytes and journal.disk_free_bytes < least:
@@ -257,6 +284,14 @@ def _node(status: NodeStatus, bounds: Bounds) -> Iterator[Finding]:
         text = f"{name} has {free} free, {bytes_text(least)} wanted"
         runbook = "disk-full-standby" if status.role == "secondary" else ""
         yield Finding("DISK_LOW", name, text, runbook)
+
+
+def _keys(name: str, security: SecurityStatus) -> Iterator[Finding]:
+    if security.error:
+        yield Finding("KEYS_ERROR", name, f"{name}: {security.error}")
+    if security.banned:
+        who = ", ".join(security.banned)
+        yield Finding("PEER_BANNED", name, f"{name} takes nothing from {who} for a while")
 
 
 def _pair(view: View, bounds: Bounds) -> Iterator[Finding]:
@@ -276,6 +311,8 @@ def _pair(view: View, bounds: Bounds) -> Iterator[Finding]:
     for each in view.disagreements:
         said = ", ".join(f"{name}: {text}" for name, text in each.says.items())
         yield Finding("WITNESSES", each.what, f"{said}; {each.meaning}")
+    if different := lists_differ({node.name: node.usable for node in view.nodes}):
+        yield Finding("KEYS_DIFFER", "", different)
     skews = [node.skew_ms for node in view.nodes if node.usable]
     if len(skews) == 2 and skews[0] is not None and skews[1] is not None:
         apart = abs(skews[0] - skews[1])

@@ -63,13 +63,15 @@ FLASH_S: Final = 2.0
 
 class Options(msgspec.Struct, frozen=True):
     """How a console is run. `alert`: "flash", "bell", "both" or "none", for alarms of severity 1
-    and 2. `in_browser`: served by textual-serve, so its files are not the reader's."""
+    and 2. `in_browser`: served by textual-serve, so its files are not the reader's. `by_key`: the
+    operator is who the key says, so nobody types a name."""
 
     operator: str = ""
     read_only: bool = False
     alert: str = "flash"
     light: bool = False
     in_browser: bool = False
+    by_key: bool = False
 
 
 PLAIN: Final = Options()

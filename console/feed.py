@@ -14,18 +14,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 import zmq
 
-from ..client.channel import own_context
+from ..client.channel import Channel
+from ..client.dealer import Dealer
+from ..client.errors import DeniedError
 from ..shared.commands import ControlReply, GetStatus, Status
 from ..shared.config import Config
-from ..shared.errors import RemoteError
+from ..shared.credentials import Credentials, credentials
+from ..shared.errors import RemoteError, UserError
 from ..shared.messages import PROTOCOL_VERSION, Codec, Head, Refused, encode
-from ..shared.sockets import Socket, make_socket
 from .clock import Clock
-from .inputs import HeadSeen, Heard, Input, Silent
+from .inputs import FeedShut, HeadSeen, Heard, Input, Silent
 
 LOOK_EVERY_S: Final = 0.1
 ASK_EVERY_S: Final = 1.0
@@ -38,24 +40,69 @@ _replies: Final[Codec[ControlReply]] = Codec(ControlReply)
 _heads: Final[Codec[Head]] = Codec(Head)
 
 
+class Subscription:
+    """A published socket of a node, heard as long as this console's key has a role for it. `why` it
+    is not heard: empty, if it is or will be as soon as the node is there."""
+
+    def __init__(self, domain: str, endpoint: str, newest_of: bytes, who: Credentials) -> None:
+        self.why = ""
+        self._domain, self._endpoint, self._newest_of = domain, endpoint, newest_of
+        self._who = who
+        self._channel: Channel | None = None
+
+    def tend(self) -> None:
+        """Opens it, or closes it once the key has no role for it any more: knocking on and on at a
+        door that stays shut would only fill the node's counts of refusals."""
+        if not self._who.may_connect(self._domain):
+            self.close()
+            self.why = f"key {self._who.name} has no role for {self._domain}"
+        elif self._channel is None:
+            self.why = ""
+            try:
+                self._channel = Channel(
+                    zmq.SUB, [self._endpoint], self._who, newest_of=self._newest_of
+                )
+            except UserError as error:
+                self.why = str(error)
+
+    def receive(self) -> bytes | None:
+        """The newest frame, if one has come."""
+        if self._channel is None:
+            return None
+        frame = self._channel.receive()
+        if frame is not None:
+            self._channel.denied = ""
+        self.why = self._channel.denied
+        return frame
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
 class Line:
     """The sockets to one node. Used by the feed's thread only."""
 
-    def __init__(self, config: Config, name: str) -> None:
+    def __init__(self, config: Config, name: str, who: Credentials) -> None:
         self.name = name
         node = config.node(name)
         self._control_endpoint = node.control
-        self.telemetry = _newest_of(node.telemetry, b"")
-        self.heads = _newest_of(node.feed, _HEAD)
-        self.control: Socket | None = None
+        self._who = who
+        self.telemetry = Subscription("telemetry", node.telemetry, b"", who)
+        self.heads = Subscription("feed", node.feed, _HEAD, who)
+        self.shut = ""  # what was told of the feed last
+        self.control: Dealer | None = None
         self.asked_at = 0.0
 
     def ask(self) -> None:
-        """Asks for the status on control, with a new socket."""
-        self.control = make_socket(own_context(), zmq.DEALER)
-        self.control.connect(self._control_endpoint)
-        self.control.send(encode(GetStatus(PROTOCOL_VERSION)))
+        """Asks for the status on control, with a new socket. Raises UserError without a key that
+        the node could prove itself with."""
         self.asked_at = time.monotonic()
+        self.telemetry.tend()
+        self.heads.tend()
+        self.control = Dealer(self._control_endpoint, self._who)
+        self.control.send(encode(GetStatus(PROTOCOL_VERSION)))
 
     def hang_up(self) -> None:
         if self.control is not None:
@@ -68,19 +115,13 @@ class Line:
         self.heads.close()
 
 
-def _newest_of(endpoint: str, prefix: bytes) -> Socket:
-    made = make_socket(own_context(), zmq.SUB)
-    made.setsockopt(zmq.CONFLATE, 1)
-    made.setsockopt(zmq.SUBSCRIBE, prefix)
-    made.connect(endpoint)
-    return made
-
-
 class Feed:
     """Runs from `start` to `stop`. `take` from another thread whatever has come."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
+        """Raises UserError if the pair uses keys and the operator's cannot be used."""
         self._config = config
+        self._who = credentials(config, operator=True)
         self._clock = clock
         self._waiting: deque[Input] = deque(maxlen=MAX_WAITING)
         self._stopping = threading.Event()
@@ -106,7 +147,7 @@ class Feed:
         self._waiting.append(told)
 
     def _run(self) -> None:
-        lines = [Line(self._config, name) for name in self._config.nodes]
+        lines = [Line(self._config, name, self._who) for name in self._config.nodes]
         try:
             while not self._stopping.is_set():
                 self._wait_for_answers(lines)
@@ -125,17 +166,26 @@ class Feed:
                 self._stopping.wait(left_s)
                 return
             poller = zmq.Poller()
-            for socket in asked:
-                poller.register(socket, zmq.POLLIN)
-            for ready, _ in poller.poll(int(left_s * 1_000) + 1):
-                self._answered(asked[ready])
+            for dealer in asked:
+                poller.register(dealer.socket, zmq.POLLIN)
+                poller.register(dealer.watch.events, zmq.POLLIN)
+            if poller.poll(int(left_s * 1_000) + 1):
+                for line in asked.values():
+                    self._answered(line)
 
     def _answered(self, line: Line) -> None:
         assert line.control is not None
         took_ms = (time.monotonic() - line.asked_at) * 1e3
-        frame = line.control.recv()
-        line.hang_up()
         at = self._clock.now()
+        try:
+            frame = line.control.receive(0)
+        except DeniedError as error:
+            line.hang_up()
+            self._waiting.append(Silent(at, line.name, str(error), denied=True))
+            return
+        if frame is None:
+            return
+        line.hang_up()
         try:
             reply = _replies.decode(frame)
         except RemoteError as error:
@@ -149,15 +199,22 @@ class Feed:
 
     def _look(self, line: Line) -> None:
         now, at = time.monotonic(), self._clock.now()
-        if (frame := _newest(line.telemetry)) is not None:
+        if (frame := line.telemetry.receive()) is not None:
             self._telemetry(line.name, frame, at)
-        if (frame := _newest(line.heads)) is not None:
+        if (frame := line.heads.receive()) is not None:
             self._head(line.name, frame, at)
+        if line.heads.why != line.shut:
+            line.shut = line.heads.why
+            if line.shut:
+                self._waiting.append(FeedShut(at, line.name, line.shut))
         if line.control is not None and now - line.asked_at > ANSWER_S:
             line.hang_up()
             self._waiting.append(Silent(at, line.name, f"no answer within {ANSWER_S:g} s"))
         if line.control is None and now - line.asked_at > ASK_EVERY_S:
-            line.ask()
+            try:
+                line.ask()
+            except UserError as error:
+                self._waiting.append(Silent(at, line.name, str(error)))
 
     def _telemetry(self, name: str, frame: bytes, at: float) -> None:
         try:
@@ -182,11 +239,3 @@ class Feed:
         except RemoteError:
             return  # what else is published is not for the console
         self._waiting.append(HeadSeen(at, name, head.epoch, head.released_seq))
-
-
-def _newest(socket: Any) -> bytes | None:
-    try:
-        frame: bytes = socket.recv(zmq.NOBLOCK)
-    except zmq.Again:
-        return None
-    return frame

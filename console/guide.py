@@ -8,6 +8,7 @@ was asked and is silent does not answer, and whatever else is old tells nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
@@ -15,10 +16,11 @@ import msgspec
 
 from ..runbooks import Runbook, Step, evaluate, name_old
 from ..runbooks.cast import scene_of
-from ..runbooks.conditions import Condition, Scene, parse_condition
+from ..runbooks.conditions import SINCE_FIELDS, Condition, Scene, parse_condition
 from ..runbooks.operate import OPERATIONS
 from ..runbooks.verbs import Action, Decide, Do, Fault, Note, Probe, Who
 from ..shared.operations import Request
+from ..shared.telemetry import NodeStatus
 from .options import input_fault
 from .view import NodeView
 
@@ -70,6 +72,7 @@ class Guide:
     def __init__(self, runbook: Runbook, nodes: list[NodeView], at: float, operator: str) -> None:
         self.runbook = runbook
         self.old = first_old(nodes)
+        self._first = {node.name: node.usable for node in nodes}
         self.began = at
         self.ended = False
         self.entries: list[Entry] = []
@@ -85,6 +88,8 @@ class Guide:
 
     def look(self, nodes: list[NodeView], at: float) -> None:
         """What each step is at by this picture; what has changed is noted."""
+        for node in nodes:
+            self._first[node.name] = self._first.get(node.name) or node.usable
         for index, step in enumerate(self.runbook.steps):
             before = self.states[index]
             mark, why = self._judge(index, step, nodes)
@@ -103,7 +108,7 @@ class Guide:
         if isinstance(what, Fault):
             return Mark.DRILL, "a drill breaks it; on a live pair it is broken already"
         if isinstance(what, Probe):
-            return probe_state(what, nodes, self.old)
+            return probe_state(what, nodes, self.old, self._first)
         if isinstance(what, Action) and what.drill_only:
             return Mark.DRILL, "a drill makes the situation; a live pair is in it already"
         if index in self._done:
@@ -221,10 +226,15 @@ def step_title(step: Step) -> str:
             return what.text
 
 
-def probe_state(probe: Probe, nodes: list[NodeView], old: str) -> tuple[Mark, str]:
+def probe_state(
+    probe: Probe,
+    nodes: list[NodeView],
+    old: str,
+    first: Mapping[str, NodeStatus | None] | None = None,
+) -> tuple[Mark, str]:
     """Whether a probe holds now. One condition that is known not to hold is enough; all have to be
-    known for it to hold."""
-    scene = _scene(nodes, old)
+    known for it to hold. `first`: what the nodes said when the runbook was opened."""
+    scene = _scene(nodes, old, first)
     blind, seen = [], []
     for text in probe.expect:
         fault = _blindness(parse_condition(text), nodes, scene)
@@ -233,7 +243,7 @@ def probe_state(probe: Probe, nodes: list[NodeView], old: str) -> tuple[Mark, st
         else:
             seen.append(text)
     known = {node.name: node.usable for node in nodes}
-    holds, why = evaluate(msgspec.structs.replace(probe, expect=seen), known, old)
+    holds, why = evaluate(msgspec.structs.replace(probe, expect=seen), known, old, first)
     if holds is None:
         return Mark.DRILL, "only a drill can tell"
     if not holds:
@@ -243,8 +253,10 @@ def probe_state(probe: Probe, nodes: list[NodeView], old: str) -> tuple[Mark, st
     return Mark.HOLDS, ""
 
 
-def _scene(nodes: list[NodeView], old: str) -> Scene:
-    return scene_of({node.name: node.usable for node in nodes}, old)
+def _scene(
+    nodes: list[NodeView], old: str, first: Mapping[str, NodeStatus | None] | None = None
+) -> Scene:
+    return scene_of({node.name: node.usable for node in nodes}, old, None, first)
 
 
 def _blindness(condition: Condition, nodes: list[NodeView], scene: Scene) -> str:
@@ -262,6 +274,10 @@ def _blindness(condition: Condition, nodes: list[NodeView], scene: Scene) -> str
         if node.usable is not None or (condition.field == "answers" and node.answers is False):
             continue
         return f"{node.name} does not answer" if node.answers is False else input_fault(node)
+    if condition.field in SINCE_FIELDS and any(
+        scene.first.get(one.name) is None for one in concerned
+    ):
+        return "what it was when the runbook was opened is not known"
     return ""
 
 

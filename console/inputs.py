@@ -23,11 +23,13 @@ class Heard(msgspec.Struct, frozen=True, tag="heard"):
 
 
 class Silent(msgspec.Struct, frozen=True, tag="silent"):
-    """A node was asked on control, and has not answered in time or not what was asked."""
+    """A node was asked on control, and has not answered in time or not what was asked. `denied`: it
+    does not let this console's key in."""
 
     at: float
     node: str
     why: str
+    denied: bool = False
 
 
 class HeadSeen(msgspec.Struct, frozen=True, tag="head"):
@@ -39,6 +41,14 @@ class HeadSeen(msgspec.Struct, frozen=True, tag="head"):
     released_seq: int
 
 
+class FeedShut(msgspec.Struct, frozen=True, tag="feed-shut"):
+    """The release feed of a node is not to be read with this console's key, and why."""
+
+    at: float
+    node: str
+    why: str
+
+
 class Acted(msgspec.Struct, frozen=True, tag="acted"):
     """An operator has done something in the console, or it was answered: for the recording."""
 
@@ -48,4 +58,4 @@ class Acted(msgspec.Struct, frozen=True, tag="acted"):
     text: str
 
 
-Input = Heard | Silent | HeadSeen | Acted
+Input = Heard | Silent | HeadSeen | FeedShut | Acted

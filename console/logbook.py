@@ -14,6 +14,7 @@ import msgspec
 
 from ..client.past import PastLog
 from ..shared.config import Config
+from ..shared.credentials import credentials
 from ..shared.errors import InterlockError
 from ..shared.story import Event
 from ..shared.wire import Record
@@ -80,6 +81,9 @@ class Logbook:
 
     def _with_log(self, read: Callable[[PastLog], R]) -> R | str:
         try:
+            who = credentials(self._config, operator=True)
+            if not who.may_connect("replay"):
+                return f"key {who.name} has no role to read the log: consumer or operator"
             with PastLog(self._config, list(self._config.nodes), TIMEOUT_S) as log:
                 log.open()
                 return read(log)

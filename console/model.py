@@ -18,7 +18,7 @@ from ..shared.telemetry import NodeStatus
 from .alarm_kinds import Bounds, findings
 from .alarms import AlarmBook
 from .freshness import Freshness, Patience
-from .inputs import Acted, HeadSeen, Heard, Input, Silent
+from .inputs import Acted, FeedShut, HeadSeen, Heard, Input, Silent
 from .options import suggestions
 from .trends import Sample, Trends
 from .view import (
@@ -60,16 +60,19 @@ class Witness:
         self.at: float | None = None
         self.answers: bool | None = None
         self.why_silent = ""
+        self.denied = False
         self.control_ms: float | None = None
         self.skew_ms: float | None = None
         self.refused_total = 0
         self.head: HeadSeen | None = None
+        self.feed_shut = ""
 
     def hear(self, heard: Heard) -> None:
         """Takes a status in, unless a newer one of the same start is known."""
         status, old = heard.status, self.status
         if heard.took_ms is not None:
             self.answers, self.why_silent, self.control_ms = True, "", heard.took_ms
+            self.denied = False
         if old is not None and self.at is not None:
             same_start = status.incarnation == old.incarnation
             if status.incarnation < old.incarnation or (
@@ -110,6 +113,7 @@ class Witness:
             status,
             self.answers,
             self.why_silent,
+            self.denied,
             self.control_ms,
             self.skew_ms,
             (status.time_ns - status.started_ns) / 1e9 if status else None,
@@ -139,9 +143,13 @@ class Model:
             case Silent():
                 if (witness := self._witnesses.get(told.node)) is not None:
                     witness.answers, witness.why_silent = False, told.why
+                    witness.denied = told.denied
             case HeadSeen():
                 if (witness := self._witnesses.get(told.node)) is not None:
-                    witness.head = told
+                    witness.head, witness.feed_shut = told, ""
+            case FeedShut():
+                if (witness := self._witnesses.get(told.node)) is not None:
+                    witness.head, witness.feed_shut = None, told.why
             case Acted():
                 self.actions = [*self.actions[-ACTIONS_KEPT:], told]
 
@@ -215,6 +223,7 @@ class Model:
             refusals=_refusals(nodes),
             feed_age_s=max(0.0, now - head.at) if head else None,
             feed_seq=head.released_seq if head else None,
+            feed_shut=self._witnesses[leader].feed_shut if leader else "",
         )
 
     def _pending(self, status: NodeStatus | None) -> PendingView | None:

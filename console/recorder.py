@@ -19,7 +19,7 @@ import msgspec
 
 from ..shared.errors import UserError
 from ..shared.telemetry import NodeStatus
-from .inputs import Acted, HeadSeen, Heard, Input, Silent
+from .inputs import Acted, FeedShut, HeadSeen, Heard, Input, Silent
 from .model import Setting
 
 FORMAT: Final = 1
@@ -46,7 +46,7 @@ class Change(msgspec.Struct, frozen=True, tag="change"):
     took_ms: float | None = None
 
 
-Line = Begins | Change | Silent | HeadSeen | Acted
+Line = Begins | Change | Silent | HeadSeen | FeedShut | Acted
 
 
 class Recorder:

@@ -8,22 +8,27 @@ import ipaddress
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from textual.pilot import Pilot
 
+from ..client.control import ask_status
 from ..shared.config import Config
-from ..shared.errors import UserError
+from ..shared.credentials import credentials
+from ..shared.errors import RemoteError, UserError
 from .app import ConsoleApp, Options
 from .demo import Demo
 from .source import LiveSource, ReplaySource, Source
 
 HEAR_S: Final = 3.0  # how long a screenshot waits for both nodes
+ASK_S: Final = 1.0  # for nodes that may be down, before the screen is there
 
 
 def operator_name() -> str:
-    """Who sits here: $INTERLOCK_OPERATOR, else the login name, else nobody: then it is asked."""
+    """Who sits here where no keys are used: $INTERLOCK_OPERATOR, else the login name, else nobody:
+    then it is asked."""
     name = os.environ.get("INTERLOCK_OPERATOR", "")
     if name:
         return name
@@ -46,8 +51,21 @@ def run_console(
     """Runs on this terminal until the person leaves. `demo`: over a pair of `interlock demo`."""
     if not in_browser:
         _check_terminal()
-    options = Options(operator_name(), read_only, alert, light, in_browser)
+    key = check_key(config)
+    options = Options(key or operator_name(), read_only, alert, light, in_browser, by_key=bool(key))
     ConsoleApp(LiveSource(config, record), options, config, demo).run()
+
+
+def check_key(config: Config) -> str:
+    """The name of the key that this console acts with; empty: no keys are used.
+
+    Raises UserError if it cannot be used, DeniedError if the nodes that are up do not let it in: a
+    screen that stays empty would not tell why.
+    """
+    name = credentials(config, operator=True).name
+    with suppress(RemoteError):  # the console shows what is wrong with a node
+        ask_status(config, ASK_S)
+    return name
 
 
 def run_replay(recording: Path, seek_s: float = 0.0, *, light: bool = False) -> None:
@@ -78,6 +96,8 @@ def screenshot(
     """Renders one frame into an SVG file. Raises UserError if it cannot be written."""
     if isinstance(source, ReplaySource):
         source.player.paused = True
+    elif config is not None:
+        check_key(config)
     app = ConsoleApp(source, Options(operator_name(), read_only=True, light=light), config)
     picture: list[str] = []
 
@@ -105,7 +125,8 @@ def screenshot(
 def serve(config: Config, host: str, port: int, *, operate: bool) -> None:
     """Serves the console to browsers with textual-serve, which knows no passwords.
 
-    Raises UserError if it is not installed, or if anybody on a network could operate the pair.
+    Raises UserError if it is not installed, or if anybody on a network could operate the pair; and
+    as `check_key`.
     """
     if operate and not _is_loopback(host):
         raise UserError(
@@ -118,6 +139,7 @@ def serve(config: Config, host: str, port: int, *, operate: bool) -> None:
         raise UserError(
             "--web needs textual-serve, which is not installed: pip install 'interlock[web]'"
         ) from None
+    check_key(config)
     words = [sys.executable, "-P", "-m", "interlock", "console", "-c", config.path, "--in-browser"]
     if not operate:
         words.append("--read-only")

@@ -16,7 +16,8 @@ from .freshness import Freshness
 class NodeView(msgspec.Struct, frozen=True):
     """A node as it claims to be, and how old that claim is.
 
-    `answers`: on control; None: not asked yet. `skew_ms`: its clock less the console's.
+    `answers`: on control; None: not asked yet. `denied`: it refuses this console's key. `skew_ms`:
+    its clock less the console's.
     """
 
     name: str
@@ -25,6 +26,7 @@ class NodeView(msgspec.Struct, frozen=True):
     status: NodeStatus | None
     answers: bool | None
     why_silent: str
+    denied: bool
     control_ms: float | None
     skew_ms: float | None
     uptime_s: float | None
@@ -157,6 +159,7 @@ class View(msgspec.Struct, frozen=True):
     refusals: list[RefusalView]
     feed_age_s: float | None
     feed_seq: int | None
+    feed_shut: str  # why the leader's feed is not to be read from here, if it is so
 
     def node(self, name: str) -> NodeView:
         return next(node for node in self.nodes if node.name == name)

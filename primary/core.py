@@ -18,7 +18,15 @@ from ..shared.config import AckLevel, Config
 from ..shared.effects import Effect, Publish, StreamLink, Sync
 from ..shared.epochs import Mode
 from ..shared.errors import Reason, RemoteError
-from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
+from ..shared.events import (
+    FromControl,
+    FromProducer,
+    KeysChanged,
+    PeerAnswered,
+    Quarantined,
+    Room,
+    Synced,
+)
 from ..shared.handed import Handed
 from ..shared.limits import CHUNK_BYTES, MAX_PRODUCERS, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
@@ -74,7 +82,7 @@ class PrimaryCore:
         self.duties = Duties(self.reign, self._peering, handed, now_ns)
         self._beat_ns = self._sync_ns = self._look_ns = now_ns
         self._watch = PeerWatch(self.reign, now_ns)
-        self._held_hellos: list[tuple[bytes, ProducerHello]] = []
+        self._held_hellos: list[tuple[bytes, ProducerHello, str]] = []
         self._hold_until_ns = now_ns + HOLD_HELLO_NS if handed.handover else 0
         self.reign.enter(NodeState.RESUMING, f"waiting for the standby {self.reign.peer}", now_ns)
 
@@ -83,8 +91,10 @@ class PrimaryCore:
     def handle(self, event: Event, now_ns: int, wall_ns: int) -> None:
         """Takes one event in. What follows from it is in the effects of `end_turn`."""
         match event:
-            case FromProducer(sender, message):
-                self._on_producer(sender, message, now_ns, wall_ns)
+            case FromProducer(sender, message, key):
+                self._on_producer(sender, message, key, now_ns, wall_ns)
+            case KeysChanged():
+                self._on_keys_changed(event, now_ns, wall_ns)
             case FromStandby():
                 self._peering.handle(event, now_ns, wall_ns)
             case Synced(seq):
@@ -127,7 +137,7 @@ class PrimaryCore:
     @property
     def sessions(self) -> list[tuple[bytes, int]]:
         """Where producers are, to be told when the lead goes to the other node."""
-        held = [(sender, hello.session) for sender, hello in self._held_hellos]
+        held = [(sender, hello.session) for sender, hello, _ in self._held_hellos]
         return held + [(each.sender, each.session) for each in self.intake.sessions()]
 
     def wants_turn(self) -> bool:
@@ -151,19 +161,19 @@ class PrimaryCore:
     # Intake -----------------------------------------------------------------------------------
 
     def _on_producer(
-        self, sender: bytes, message: IntakeRequest, now_ns: int, wall_ns: int
+        self, sender: bytes, message: IntakeRequest, key: str, now_ns: int, wall_ns: int
     ) -> None:
         try:
             match message:
                 case Submit():
-                    self._on_submit(sender, message, now_ns, wall_ns)
+                    self._on_submit(sender, message, key, now_ns, wall_ns)
                 case ProducerPing(number):
-                    self.intake.find(sender, number).seen_ns = now_ns
+                    self.intake.find(sender, number, key).seen_ns = now_ns
                     self.reign.reply(sender, ProducerPong(number, self.reign.holder.state.value))
                 case ProducerHello():
-                    self._on_producer_hello(sender, message, now_ns)
+                    self._on_producer_hello(sender, message, key, now_ns)
                 case ProducerBye(number):
-                    self.intake.bye(self.intake.find(sender, number))
+                    self.intake.bye(self.intake.find(sender, number, key))
                 case _:
                     assert_never(message)
         except RemoteError as error:
@@ -177,15 +187,17 @@ class PrimaryCore:
                 Refused(error.reason, error.text, message.session, attempt, expected, leader),
             )
 
-    def _on_producer_hello(self, sender: bytes, hello: ProducerHello, now_ns: int) -> None:
+    def _on_producer_hello(
+        self, sender: bytes, hello: ProducerHello, key: str, now_ns: int
+    ) -> None:
         # Before an epoch is open the tail may still be fetched, and with it messages of this very
         # producer: a number given now could be one that the tail already holds.
         if not self.reign.epoch:
             if self._hold_until_ns and len(self._held_hellos) < MAX_PRODUCERS:
-                self._held_hellos.append((sender, hello))
+                self._held_hellos.append((sender, hello, key))
                 return
             raise self._not_open()
-        session, older = self.intake.hello(sender, hello)
+        session, older = self.intake.hello(sender, hello, key)
         session.seen_ns = now_ns
         if older is not None and older.sender != sender:
             text = f"a newer session submits as producer {hello.producer}"
@@ -209,11 +221,24 @@ class PrimaryCore:
         """The epoch that was handed over is open now; or it was not opened in time."""
         held, self._held_hellos = self._held_hellos, []
         self._hold_until_ns = 0
-        for sender, hello in held:
-            self._on_producer(sender, hello, now_ns, wall_ns)
+        for sender, hello, key in held:
+            self._on_producer(sender, hello, key, now_ns, wall_ns)
 
-    def _on_submit(self, sender: bytes, submit: Submit, now_ns: int, wall_ns: int) -> None:
-        session = self.intake.find(sender, submit.session)
+    def _on_keys_changed(self, event: KeysChanged, now_ns: int, wall_ns: int) -> None:
+        """Sessions end whose key may not use their name any more; the log is told of the change."""
+        for session in self.intake.end_unwelcome(event.may):
+            text = f"the key of this session may not submit as {session.name} any more"
+            self.reign.reply(session.sender, Refused(Reason.NOT_ALLOWED, text, session.session))
+        self._held_hellos = [
+            held for held in self._held_hellos if event.may(held[2], held[1].producer)
+        ]
+        self.reign.desk.on_keys_changed(event, now_ns, wall_ns)
+        self.reign.save(keys=event.digest)
+
+    def _on_submit(
+        self, sender: bytes, submit: Submit, key: str, now_ns: int, wall_ns: int
+    ) -> None:
+        session = self.intake.find(sender, submit.session, key)
         session.seen_ns = now_ns
         released_seq = self.reign.gate.released_seq
         known, fresh = self.intake.submit(session, submit, released_seq, self._refuse)
@@ -222,8 +247,9 @@ class PrimaryCore:
         if fresh is not None:
             self._accept(fresh, now_ns, wall_ns)
 
-    def _refuse(self, size: int) -> Refusal | None:
-        """Why `size` more bytes cannot be taken now, if so. Asked before a seq is given."""
+    def _refuse(self, producer: str, size: int) -> Refusal | None:
+        """Why `size` more bytes of a producer cannot be taken now, if so. Asked before a seq is
+        given."""
         gate, limits = self.reign.gate, self.reign.limits
         if not self.reign.epoch:
             return self._not_open()
@@ -241,6 +267,13 @@ class PrimaryCore:
                 f"{gate.pending_messages} messages ({gate.pending_bytes} bytes) wait for the "
                 f"standby's ack, which is the bound; the node is {self.reign.holder.state.value}: "
                 f"{self.reign.holder.why}",
+            )
+        own_bytes = gate.bytes_of.get(producer, 0)
+        if own_bytes and own_bytes + size > limits.producer_pending_bytes:
+            return Refusal(
+                Reason.BUSY,
+                f"{own_bytes} bytes of this producer are pending, which is its bound "
+                "(limits.producer_pending_bytes)",
             )
         if self.reign.turn_bytes + HEADER_BYTES + size > self.reign.room_bytes:
             return Refusal(

@@ -21,7 +21,8 @@ from ..shared.epochs import EpochClosed, Mode
 from ..shared.errors import Reason, RemoteError
 from ..shared.events import PeerAnswered
 from ..shared.handed import Handed, Opening
-from ..shared.limits import CHUNK_BYTES, MAX_RECEIPTS
+from ..shared.keyaudit import keep
+from ..shared.limits import CHUNK_BYTES
 from ..shared.log import LogState
 from ..shared.messages import PROTOCOL_VERSION, Refused
 from ..shared.operations import Check, Operation, Receipt, Request, Result
@@ -139,7 +140,7 @@ class Duties:
                 record = reign.sequencer.operation(receipt, now_ns, wall_ns)
                 reign.append_control(record, now_ns)
         else:
-            reign.save(receipts=[*reign.memory.receipts, receipt][-MAX_RECEIPTS:])
+            reign.save(receipts=keep(reign.memory.receipts, receipt))
 
     def _may_log(self) -> bool:
         reign = self._reign

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
+from ..shared.events import (
+    FromControl,
+    FromProducer,
+    KeysChanged,
+    PeerAnswered,
+    Quarantined,
+    Room,
+    Synced,
+)
 from ..shared.messages import LinkFromSecondary
 from ..shared.wire import Position
 
@@ -28,5 +36,13 @@ class Streamed(msgspec.Struct, frozen=True, gc=False):
 
 
 Event = (
-    FromProducer | FromStandby | FromControl | PeerAnswered | Quarantined | Streamed | Synced | Room
+    FromProducer
+    | FromStandby
+    | FromControl
+    | KeysChanged
+    | PeerAnswered
+    | Quarantined
+    | Streamed
+    | Synced
+    | Room
 )

@@ -22,12 +22,15 @@ class Gate:
         self.pending: deque[Sequenced] = deque()
         self.pending_messages = 0
         self.pending_bytes = 0
+        self.bytes_of: dict[str, int] = {}  # the same by producer, of those that have some
 
     def hold(self, record: Sequenced) -> None:
         """Takes a sequenced record in. It stays until `advance` releases it."""
         self.pending.append(record)
         self.pending_messages += record.count
-        self.pending_bytes += len(record.raw)
+        size = len(record.raw)
+        self.pending_bytes += size
+        self.bytes_of[record.producer] = self.bytes_of.get(record.producer, 0) + size
 
     def advance(self, own_seq: int, acked_seq: int) -> list[Sequenced]:
         """Releases what both nodes hold; returns the pending records that this let out, in order.
@@ -43,7 +46,12 @@ class Gate:
         while pending and pending[0].last.seq <= limit:
             record = pending.popleft()
             self.pending_messages -= record.count
-            self.pending_bytes -= len(record.raw)
+            size = len(record.raw)
+            self.pending_bytes -= size
+            if self.bytes_of[record.producer] == size:
+                del self.bytes_of[record.producer]
+            else:
+                self.bytes_of[record.producer] -= size
             released.append(record)
         if pending and pending[0].first_seq <= limit:
             raise LocalError(f"seq {limit} is within a record that ends at {pending[0].last.seq}")

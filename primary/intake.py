@@ -25,9 +25,19 @@ class Session:
     """A producer that said hello, and where to answer it. The counts are of this session: messages
     that it sent again and that were in the log already, and refusals."""
 
-    __slots__ = ("duplicates", "name", "packed_name", "refused", "seen_ns", "sender", "session")
+    __slots__ = (
+        "duplicates",
+        "key",
+        "name",
+        "packed_name",
+        "refused",
+        "seen_ns",
+        "sender",
+        "session",
+    )
 
-    def __init__(self, sender: bytes, name: str, session: int) -> None:
+    def __init__(self, sender: bytes, name: str, session: int, key: str = "") -> None:
+        self.key = key  # that said hello; empty: no keys are used
         self.sender = sender
         self.name = name
         self.packed_name = pack_name(name)
@@ -79,7 +89,9 @@ class Intake:
         # so that no release would mention them: they are confirmed when the gate has passed them.
         self.awaiting: dict[str, tuple[int, int]] = {}
 
-    def hello(self, sender: bytes, hello: ProducerHello) -> tuple[Session, Session | None]:
+    def hello(
+        self, sender: bytes, hello: ProducerHello, key: str = ""
+    ) -> tuple[Session, Session | None]:
         """The session that stands from now on, and the one that it took over from, if any.
 
         Raises RemoteError if the producer may not have one.
@@ -102,6 +114,7 @@ class Intake:
                     Reason.TOO_MANY, f"{MAX_PRODUCERS} producers are known; no more are taken"
                 )
         elif older.session == hello.session:
+            older.key = key  # another of the same owner, who alone knows the session's number
             self._seat(older, sender)
             return older, None
         elif hello.resume:
@@ -110,7 +123,7 @@ class Intake:
             )
         if older is not None:
             self.bye(older)
-        session = Session(sender, hello.producer, hello.session)
+        session = Session(sender, hello.producer, hello.session, key)
         self._seat(session, sender)
         return session, older
 
@@ -125,10 +138,11 @@ class Intake:
         self._by_sender[sender] = session
         self._by_name[session.name] = session
 
-    def find(self, sender: bytes, session: int) -> Session:
-        """The session of a sender. Raises RemoteError(NO_SESSION) if it has to say hello first."""
+    def find(self, sender: bytes, session: int, key: str = "") -> Session:
+        """The session of a sender, who has to have the key that said hello: routing ids are the
+        other end's to choose. Raises RemoteError(NO_SESSION) if it has to say hello first."""
         found = self._by_sender.get(sender)
-        if found is None or found.session != session:
+        if found is None or found.session != session or found.key != key:
             raise RemoteError(Reason.NO_SESSION, "this node does not know the session: say hello")
         return found
 
@@ -142,6 +156,13 @@ class Intake:
         self._by_sender.pop(session.sender, None)
         self._by_name.pop(session.name, None)
 
+    def end_unwelcome(self, may: Callable[[str, str], bool]) -> list[Session]:
+        """Ends the sessions whose key may not use their name, as `may(key, name)` says."""
+        ended = [each for each in self._by_name.values() if not may(each.key, each.name)]
+        for session in ended:
+            self.bye(session)
+        return ended
+
     def of(self, name: str) -> Session | None:
         """The session that submits as `name` now."""
         return self._by_name.get(name)
@@ -154,11 +175,11 @@ class Intake:
         session: Session,
         submit: Submit,
         released_seq: int,
-        refuse: Callable[[int], Refusal | None],
+        refuse: Callable[[str, int], Refusal | None],
     ) -> tuple[Known | None, Fresh | None]:
         """What of a submission is known and what is new; either may be None.
 
-        `refuse(bytes)` says why that many more payload bytes cannot be taken now, if so. It is
+        `refuse(producer, bytes)` says why that many more payload bytes cannot be taken now. It is
         asked only about new messages: what is in the log is answered even when nothing more is
         taken. Raises Refusal or RemoteError; then nothing of the submission was taken.
         """
@@ -177,7 +198,7 @@ class Intake:
             known = self._known(session, entry, first, min(last, accepted))
         if last <= accepted:
             return known, None
-        refusal = refuse(len(submit.messages))
+        refusal = refuse(session.name, len(submit.messages))
         if refusal is None and entry is not None and entry.is_full(released_seq):
             refusal = Refusal(
                 Reason.BUSY, f"{MAX_PRODUCER_RECORDS} records of this producer are unconfirmed"

@@ -10,12 +10,13 @@ import zmq
 from ..shared.clock import now_ns, wall_ns
 from ..shared.effects import Append, Become, Effect, MarkQuarantine, Publish, SendLink, StreamLink
 from ..shared.errors import RemoteError
-from ..shared.events import FromProducer, Room, Synced
+from ..shared.events import Room, Synced
 from ..shared.handed import Handed
 from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import Codec, LinkFromSecondary, LinkHello, LinkRecords
 from ..shared.nodeio import NodeIO
 from ..shared.panel import one_frame
+from ..shared.policy import check_peer
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from ..shared.wire import last_position
@@ -49,11 +50,11 @@ class PrimaryShell:
             self._now_ns, self._wall_ns = now_ns(), wall_ns()
             if io.journal.wakeup_fd in ready:
                 self._take_journal()
-            if io.link in ready:
+            if io.link.socket in ready:
                 self._receive_link()
-            if io.intake in ready:
-                for sender, request in io.requests():
-                    self._take(FromProducer(sender, request))
+            if io.intake.socket in ready:
+                for submitted in io.requests(self._now_ns):
+                    self._take(submitted)
                     if core.turn_is_full():
                         break
             for event in io.commands(ready, self._status):
@@ -99,11 +100,12 @@ class PrimaryShell:
 
     def _receive_link(self) -> None:
         io = self._io
-        for sender, *frames in io.waiter.drain(io.link, INTAKE_PER_TURN):
+        for sender, who, frames in io.link.arrivals(INTAKE_PER_TURN, self._now_ns):
             try:
                 message = _from_secondary.decode(one_frame(frames))
+                check_peer(who, io.config.peer_of(io.name))
             except RemoteError as error:
-                io.refuse("link", io.link, sender, error)
+                io.refuse(io.link, sender, who, error)
                 continue
             if isinstance(message, LinkHello):
                 own_hash = io.journal.hash_at(message.last.seq)
@@ -117,7 +119,7 @@ class PrimaryShell:
             case SendLink(to, message):
                 io.send(io.link, to, message)
             case Publish(frame):
-                io.feed.send(frame, zmq.NOBLOCK)
+                io.feed.socket.send(frame, zmq.NOBLOCK)
             case StreamLink(to, session, after_seq, max_bytes):
                 self._stream(to, session, after_seq, max_bytes)
             case MarkQuarantine():

@@ -71,6 +71,7 @@ def primary_status(
         approvals=process.approvals,
         stages=core.stages.report(now_ns),
         memory_bytes=process.memory_bytes,
+        security=process.security,
     )
 
 

@@ -25,23 +25,28 @@ def name_old(nodes: Nodes) -> str:
     return find_leader(nodes) or [*primaries, *silent, *nodes][0]
 
 
-def scene_of(nodes: Nodes, old: str, flow: Mapping[str, Value] | None = None) -> Scene:
-    """What is known of these nodes, of which `old` led when the run began."""
+def scene_of(
+    nodes: Nodes, old: str, flow: Mapping[str, Value] | None = None, first: Nodes | None = None
+) -> Scene:
+    """What is known of these nodes, of which `old` led when the run began; `first` is what they
+    said then."""
     new = next(name for name in nodes if name != old)
     roles = {Who.OLD: old, Who.NEW: new}
     leader = find_leader(nodes)
     if leader is not None:
         roles[Who.LEADER] = leader
         roles[Who.STANDBY] = new if leader == old else old
-    return Scene(nodes, roles, flow)
+    return Scene(nodes, roles, flow, first or {})
 
 
-def evaluate(probe: Probe, nodes: Nodes, old: str) -> tuple[bool | None, str]:
+def evaluate(
+    probe: Probe, nodes: Nodes, old: str, first: Nodes | None = None
+) -> tuple[bool | None, str]:
     """Whether a probe holds now, and if not why; None: only a drill can tell."""
     conditions = conditions_of(probe)
     if probe.drill_only or any(one.needs_flow for one in conditions):
         return None, "only a drill can tell"
-    wrong = failing(conditions, scene_of(nodes, old))
+    wrong = failing(conditions, scene_of(nodes, old, None, first))
     return not wrong, wrong
 
 
@@ -50,11 +55,15 @@ class Cast:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.old = name_old(stage.nodes())
+        self._first = dict(stage.nodes())
+        self.old = name_old(self._first)
 
     def scene(self) -> Scene:
         """What is known now."""
-        return scene_of(self._stage.nodes(), self.old, self._stage.flow())
+        nodes = self._stage.nodes()
+        for name, status in nodes.items():
+            self._first[name] = self._first.get(name) or status
+        return scene_of(nodes, self.old, self._stage.flow(), self._first)
 
     def states(self) -> dict[str, str]:
         """Each node in a line."""

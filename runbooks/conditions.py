@@ -25,11 +25,13 @@ WORDS: Final = {"yes": True, "no": False}
 
 class Scene(msgspec.Struct, frozen=True):
     """What is known at one moment. `roles` names the node of each `Who`. `flow` is what the
-    producers and the checking consumer of a drill see; None where there are none."""
+    producers and the checking consumer of a drill see; None where there are none. `first`: what
+    each node said when the run began, or when it was heard first."""
 
     nodes: Mapping[str, NodeStatus | None]
     roles: Mapping[Who, str]
     flow: Mapping[str, Value] | None = None
+    first: Mapping[str, NodeStatus | None] = {}
 
     def node(self, who: Who) -> NodeStatus | None:
         return self.nodes.get(self.roles.get(who, ""))
@@ -57,14 +59,21 @@ NODE_FIELDS: Final[dict[str, Callable[[NodeStatus], Value]]] = {
     "refused-disk-full": lambda status: status.refused.get("intake.disk-full", 0),
     "incarnation": lambda status: status.incarnation,
     "version": lambda status: status.version,
+    "keys-error": lambda status: status.security is not None and bool(status.security.error),
+}
+# What has changed of a node since the run began.
+SINCE_FIELDS: Final[dict[str, Callable[[NodeStatus, NodeStatus], Value]]] = {
+    "restarted": lambda first, now: first.incarnation != now.incarnation,
+    "key-renewed": lambda first, now: _own_key(first) != _own_key(now),
 }
 FLOW_FIELDS: Final = {
     "producers": ("confirmed", "unconfirmed", "refused"),
     "consumer": ("delivered", "delivers", "checks", "silent-ms"),
+    "thief": ("reads", "submits"),
 }
-PAIR_FIELDS: Final = ("gated", "leaders", "clocks-apart-ms")
+PAIR_FIELDS: Final = ("gated", "leaders", "clocks-apart-ms", "keys-equal")
 SUBJECTS: Final = {
-    **{who.value: tuple(NODE_FIELDS) for who in Who},
+    **{who.value: (*NODE_FIELDS, *SINCE_FIELDS) for who in Who},
     **FLOW_FIELDS,
     "pair": PAIR_FIELDS,
 }
@@ -125,7 +134,14 @@ def observe(condition: Condition, scene: Scene) -> Value | None:
     status = scene.node(Who(subject))
     if status is None:
         return False if field == "answers" else None
+    if field in SINCE_FIELDS:
+        first = scene.first.get(status.node)
+        return None if first is None else SINCE_FIELDS[field](first, status)
     return NODE_FIELDS[field](status)
+
+
+def _own_key(status: NodeStatus) -> str:
+    return status.security.fingerprint if status.security else ""
 
 
 def _of_pair(field: str, scene: Scene) -> Value | None:
@@ -138,6 +154,9 @@ def _of_pair(field: str, scene: Scene) -> Value | None:
         return sorted(status.state for status in known) == ["GATED", "IN_SYNC"]
     if len(known) < 2:
         return None
+    if field == "keys-equal":
+        one, two = (status.security for status in known)
+        return one is not None and two is not None and one.ring == two.ring
     return abs(known[0].time_ns - known[1].time_ns) / 1e6
 
 

@@ -35,7 +35,7 @@ class Who(Enum):
 
 class Do(Enum):
     """What an action does: an operation of the control socket, or a thing that a person does by
-    hand and a drill by itself (`start`, `stop`, `repair`, `export`)."""
+    hand and a drill by itself (`BY_HAND`)."""
 
     SWITCHOVER = "switchover"
     PROMOTE = "promote"
@@ -52,9 +52,15 @@ class Do(Enum):
     START = "start"
     STOP = "stop"
     REPAIR = "repair"
+    ROTATE_KEY = "rotate-key"  # the node's next key is made, and allowed beside the present one
+    ACTIVATE_KEY = "activate-key"  # the node uses it
+    FINISH_KEY = "finish-key"  # the old one is allowed no more
+    REVOKE_KEY = "revoke-key"  # the stolen one
+    RELOAD_KEYS = "reload-keys"  # both nodes read their lists now
 
 
-BY_HAND = frozenset({Do.START, Do.STOP, Do.REPAIR, Do.EXPORT})
+OF_KEYS = frozenset({Do.ROTATE_KEY, Do.ACTIVATE_KEY, Do.FINISH_KEY, Do.REVOKE_KEY, Do.RELOAD_KEYS})
+BY_HAND = frozenset({Do.START, Do.STOP, Do.REPAIR, Do.EXPORT}) | OF_KEYS
 
 
 class FaultKind(Enum):
@@ -73,6 +79,7 @@ class FaultKind(Enum):
     FLOOD = "flood"  # producers that submit as fast as they can
     CALM = "calm"  # and stop
     STEP_CLOCK = "step-clock"  # one node's wall clock jumps
+    STEAL_KEY = "steal-key"  # somebody reads and submits with a key that is not theirs
 
 
 class ProbeMode(Enum):

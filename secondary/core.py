@@ -27,7 +27,15 @@ from ..shared.effects import (
     Sync,
 )
 from ..shared.errors import Reason
-from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
+from ..shared.events import (
+    FromControl,
+    FromProducer,
+    KeysChanged,
+    PeerAnswered,
+    Quarantined,
+    Room,
+    Synced,
+)
 from ..shared.handed import Handed
 from ..shared.limits import MAX_EPOCHS_IN_HELLO, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
@@ -47,7 +55,7 @@ from ..shared.state import NodeMemory
 from ..shared.telemetry import Divergence
 from ..shared.wire import Position
 from .duties import Duties
-from .events import Event, FromPrimary
+from .events import Event, FromPrimary, LinkDenied
 from .handover import Handover
 from .parting import Parting
 from .promotion import is_promotable
@@ -119,8 +127,16 @@ class SecondaryCore:
         match event:
             case FromPrimary():
                 self._stream.handle(event, now_ns)
-            case FromProducer(sender, message):
+            case FromProducer(sender, message, _):
                 self._on_producer(sender, message)
+            case LinkDenied(text):
+                if self.dialled:
+                    self.hang_up(text, now_ns)
+            case KeysChanged():
+                self.desk.on_keys_changed(event, now_ns, wall_ns)
+                self.save(keys=event.digest)
+                if event.renewed and self.dialled:
+                    self.hang_up(f"the key of {self.node} has changed", now_ns)
             case Synced(seq):
                 self.synced_seq = max(self.synced_seq, seq)
             case Room(size):

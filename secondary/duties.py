@@ -18,7 +18,8 @@ from ..shared.epochs import Mode
 from ..shared.errors import Reason, RemoteError
 from ..shared.events import PeerAnswered
 from ..shared.handed import Handed, Opening
-from ..shared.limits import CHUNK_BYTES, MAX_RECEIPTS
+from ..shared.keyaudit import keep
+from ..shared.limits import CHUNK_BYTES
 from ..shared.log import LogState
 from ..shared.messages import PROTOCOL_VERSION, Refused
 from ..shared.operations import Check, Guard, Operation, Receipt, Request, Result
@@ -148,7 +149,7 @@ class Duties:
     def keep_receipt(self, receipt: Receipt, now_ns: int, wall_ns: int) -> None:
         """Kept until it is seen in the log; the leader is told of it."""
         core = self._core
-        core.save(receipts=[*core.memory.receipts, receipt][-MAX_RECEIPTS:])
+        core.save(receipts=keep(core.memory.receipts, receipt))
         core.send_receipts()
 
     # Promotion --------------------------------------------------------------------------------

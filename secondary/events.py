@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from ..shared.events import FromControl, FromProducer, PeerAnswered, Quarantined, Room, Synced
+from ..shared.events import (
+    FromControl,
+    FromProducer,
+    KeysChanged,
+    PeerAnswered,
+    Quarantined,
+    Room,
+    Synced,
+)
 from ..shared.messages import LinkFromPrimary
 
 
@@ -17,4 +25,20 @@ class FromPrimary(msgspec.Struct, frozen=True, gc=False):
     first_seq: int = 1
 
 
-Event = FromPrimary | FromProducer | FromControl | PeerAnswered | Quarantined | Synced | Room
+class LinkDenied(msgspec.Struct, frozen=True, gc=False):
+    """The link's connection was refused by a key, on either side; the text says why."""
+
+    text: str
+
+
+Event = (
+    FromPrimary
+    | LinkDenied
+    | FromProducer
+    | FromControl
+    | KeysChanged
+    | PeerAnswered
+    | Quarantined
+    | Synced
+    | Room
+)

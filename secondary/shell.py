@@ -5,6 +5,7 @@ from __future__ import annotations
 import zmq
 
 from ..shared.clock import now_ns, wall_ns
+from ..shared.credentials import Watch
 from ..shared.effects import (
     Append,
     Become,
@@ -15,8 +16,8 @@ from ..shared.effects import (
     SendLink,
     SendTail,
 )
-from ..shared.errors import Reason, RemoteError
-from ..shared.events import FromProducer, Room, Synced
+from ..shared.errors import Reason, RemoteError, UserError
+from ..shared.events import Room, Synced
 from ..shared.handed import Handed
 from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import (
@@ -30,16 +31,18 @@ from ..shared.messages import (
 )
 from ..shared.nodeio import NodeIO
 from ..shared.panel import one_frame
+from ..shared.policy import check_peer
 from ..shared.roles import Role
 from ..shared.sockets import Socket, make_socket, receive_dealt
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from .core import SecondaryCore
-from .events import Event, FromPrimary
+from .events import Event, FromPrimary, LinkDenied
 from .status import secondary_status
 
 # A refusal is the last word on a session: closing the socket must not swallow it.
 REFUSAL_LINGER_MS = 500
+WATCH_EVERY_NS = 50_000_000
 
 _from_primary: Codec[LinkFromPrimary] = Codec(LinkFromPrimary)
 _from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
@@ -52,6 +55,9 @@ class SecondaryShell:
         self._io = io
         self._primary_link = io.config.node(io.config.peer_of(io.name)).link
         self._link: Socket | None = None
+        self._watch: Watch | None = None
+        self._watched_ns = 0
+        self._expected_key = ""  # the primary's, on that socket
         self._now_ns, self._wall_ns = now_ns(), wall_ns()  # of the turn, read once
         self._core = SecondaryCore(
             io.config, io.name, memory, io.journal.state, handed, self._now_ns
@@ -74,11 +80,12 @@ class SecondaryShell:
                 self._take_journal()
             if self._link is not None and self._link in ready:
                 self._receive_link(self._link)
-            if io.link in ready:
+            self._watch_link()
+            if io.link.socket in ready:
                 self._refuse_dialling()
-            if io.intake in ready:
-                for sender, request in io.requests():
-                    self._take(FromProducer(sender, request))
+            if io.intake.socket in ready:
+                for submitted in io.requests(self._now_ns):
+                    self._take(submitted)
             for event in io.commands(ready, self._status):
                 self._take(event)
             for effect in core.end_turn(self._now_ns, self._wall_ns):
@@ -135,16 +142,31 @@ class SecondaryShell:
             if self._core.turn_is_full():
                 break
 
+    def _watch_link(self) -> None:
+        """Looks now and then whether the primary has proven to be the one that was expected, and
+        still is: a key of its that is not allowed any more ends the session."""
+        if self._watch is None or self._now_ns - self._watched_ns < WATCH_EVERY_NS:
+            return
+        self._watched_ns = self._now_ns
+        credentials, endpoint = self._io.panel.credentials, self._primary_link
+        for event, _ in self._watch.failures():
+            credentials.failed(endpoint)
+            self._take(LinkDenied(credentials.explain(event, endpoint)))
+            return
+        if not credentials.still_expects(endpoint, self._expected_key):
+            self._take(LinkDenied(f"the key of {self._core.peer} is not allowed any more"))
+
     def _refuse_dialling(self) -> None:
         """The other node takes this one for the primary."""
         io = self._io
-        for sender, *frames in io.waiter.drain(io.link, INTAKE_PER_TURN):
-            session = 0
+        for sender, who, frames in io.link.arrivals(INTAKE_PER_TURN, self._now_ns):
             error = RemoteError(Reason.NOT_PRIMARY, f"node {io.name} is a secondary too")
             try:
                 session = _from_secondary.decode(one_frame(frames)).session
-            except RemoteError as malformed:
-                error = malformed
+                check_peer(who, self._core.peer)
+            except RemoteError as refused:
+                io.refuse(io.link, sender, who, refused)
+                continue
             io.counters.refused("link", error.reason)
             io.send(io.link, sender, Refused(error.reason, error.text, session))
 
@@ -172,10 +194,20 @@ class SecondaryShell:
     def _dial(self) -> None:
         """A new session is a new socket: what the old one still holds can never arrive."""
         self._hang_up()
-        link = make_socket(self._io.context, zmq.DEALER, hwm=0)
-        link.connect(self._primary_link)
+        credentials, endpoint = self._io.panel.credentials, self._primary_link
+        link: Socket | None = None
+        try:
+            link = make_socket(self._io.context, zmq.DEALER, hwm=0)
+            watch = Watch(link)
+            self._expected_key = credentials.expected(endpoint)
+            credentials.connect(link, endpoint)
+        except UserError as error:  # no key is allowed for the primary, or no descriptor is left
+            self._io.note(f"the primary is not dialled: {error}")
+            if link is not None:
+                link.close()
+            return
         self._io.waiter.add(link)
-        self._link = link
+        self._link, self._watch = link, watch
 
     def _send(self, frame: bytes) -> None:
         if self._link is None:
@@ -190,9 +222,11 @@ class SecondaryShell:
 
     def _hang_up(self) -> None:
         if self._link is not None:
+            assert self._watch is not None
             self._io.waiter.remove(self._link)
+            self._watch.close()
             self._link.close(linger=REFUSAL_LINGER_MS)
-            self._link = None
+            self._link = self._watch = None
 
     def close(self) -> None:
         """Closes the sockets of this role."""

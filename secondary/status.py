@@ -70,4 +70,5 @@ def secondary_status(
         environment=process.environment,
         approvals=process.approvals,
         memory_bytes=process.memory_bytes,
+        security=process.security,
     )

@@ -12,7 +12,6 @@ from .commands import (
     Command,
     Compared,
     ControlReply,
-    ControlRequest,
     GetQuarantine,
     GetStatus,
     PeerAnswer,
@@ -22,6 +21,7 @@ from .commands import (
     Quarantine,
     QuarantineChunk,
     ReadQuarantine,
+    RoleRequest,
     Status,
 )
 from .config import Config
@@ -47,7 +47,7 @@ class Answering:
         self._quarantine = quarantine
 
     def reply(
-        self, request: ControlRequest, status: Callable[[], NodeStatus]
+        self, request: RoleRequest, status: Callable[[], NodeStatus]
     ) -> ControlReply | Command:
         """The answer to a question; a command, which a core decides, comes back as it is."""
         match request:

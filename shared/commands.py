@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from .epochs import Epoch, Relation
-from .limits import MAX_EPOCHS_IN_HELLO
+from .limits import MAX_EPOCHS_IN_HELLO, MAX_KEY_CHANGES
 from .messages import U32, U64, Message, Name, Refused, Text
 from .operations import Preflight, Receipt, Request, Risk
 from .telemetry import NodeStatus
@@ -145,6 +145,21 @@ class QuarantineChunk(Message, frozen=True, tag="quarantine-chunk"):
     data: bytes
 
 
+class ReloadKeys(Message, frozen=True, tag="reload-keys"):
+    """Asks the node to read the list of allowed keys, and its own key, now."""
+
+    version: int
+
+
+class KeysReloaded(Message, frozen=True, tag="keys-reloaded"):
+    """The list that counts from now on (its digest), and what it changed, a sentence for each key:
+    the first `MAX_KEY_CHANGES` of them."""
+
+    digest: Text
+    keys: U32
+    changes: Annotated[list[Text], msgspec.Meta(max_length=MAX_KEY_CHANGES)]
+
+
 # Asked by the other node of the pair -----------------------------------------------------------
 
 
@@ -208,7 +223,8 @@ class PeerTail(Message, frozen=True, tag="peer-tail"):
 
 PeerQuestion = GetStatus | PeerCompare | PeerYield | PeerFetch
 PeerAnswer = Status | Compared | Yielded | PeerTail | Refused
-ControlRequest = (
+# What a node's role answers, and with it what its panel answers by itself.
+RoleRequest = (
     GetStatus
     | GetPreflight
     | Execute
@@ -220,6 +236,7 @@ ControlRequest = (
     | PeerYield
     | PeerFetch
 )
+ControlRequest = RoleRequest | ReloadKeys
 # What a node's core decides about; the rest are questions that are answered from what is there.
 Command = GetPreflight | Execute | Approve | GetOperation | PeerYield
 ControlReply = (
@@ -230,6 +247,7 @@ ControlReply = (
     | Approved
     | Quarantine
     | QuarantineChunk
+    | KeysReloaded
     | Compared
     | Yielded
     | PeerTail

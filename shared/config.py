@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from .errors import RemoteError, UserError
+from .idling import Idle
 from .limits import MAX_PAYLOAD_BYTES, MIB
 from .wire import pack_name
 
@@ -50,7 +51,8 @@ class PairConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[nodes.NAME]`: a data directory and six endpoints (tcp://host:port or ipc://path)."""
+    """`[nodes.NAME]`: a data directory, six endpoints (tcp://host:port or ipc://path), and how the
+    node's thread waits."""
 
     data: str
     intake: str
@@ -59,6 +61,19 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replay: str
     control: str
     telemetry: str
+    idle: Idle = Idle.BLOCK
+
+
+class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[security]`: without it no keys are used, and only loopback and ipc endpoints are served.
+
+    `keys`: the folder of keys, relative to the configuration file. `app`, `operator`: the names of
+    the keys that applications and operators' tools use when none is named.
+    """
+
+    keys: Annotated[str, msgspec.Meta(min_length=1)]
+    app: str = "app"
+    operator: str = "operator"
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +93,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAYLOAD_BYTES - 8)] = 65_536
     pending_messages: Annotated[int, msgspec.Meta(ge=1, le=16_777_216)] = 262_144
     pending_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=4_294_967_296)] = 67_108_864
+    producer_pending_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=4_294_967_296)] = 33_554_432
+    max_memory_bytes: Annotated[int, msgspec.Meta(ge=268_435_456)] = 2_147_483_648
     segment_bytes: Annotated[int, msgspec.Meta(ge=2 * MIB, le=4_294_967_296)] = 67_108_864
     retain_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
 
@@ -89,6 +106,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nodes: dict[str, NodeConfig]
     timing: Timing = Timing()
     limits: Limits = Limits()
+    security: SecurityConfig | None = None
     path: str = ""
 
     @property
@@ -114,6 +132,25 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def data_dir(self, name: str) -> Path:
         """The node's data directory; a relative one is relative to the configuration file."""
         return (Path(self.path).parent / self.node(name).data).resolve()
+
+    def check_exposure(self, name: str) -> None:
+        """Raises UserError if others than this machine could reach a node that uses no keys."""
+        if self.security is not None:
+            return
+        for socket in SOCKETS:
+            endpoint: str = getattr(self.node(name), socket)
+            if not _is_local(endpoint):
+                raise UserError(
+                    f"{self.path}: nodes.{name}.{socket}: {endpoint} can be reached from other "
+                    "machines, and this pair has no keys, so anybody could command it; make keys "
+                    f"with: interlock keys init -c {self.path} (or bind to 127.0.0.1)"
+                )
+
+    def keys_folder(self) -> Path | None:
+        """The folder of keys; None: no keys are used."""
+        if self.security is None:
+            return None
+        return (Path(self.path).parent / self.security.keys).resolve()
 
 
 def load_config(path: str | Path) -> Config:
@@ -170,6 +207,12 @@ def _wrong_node(raw: dict[str, Any]) -> str:
     return "[...]"
 
 
+def _is_local(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]").lower()
+    return endpoint.startswith("ipc://") or host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _check(config: Config) -> None:
     path = config.path
     if len(config.nodes) != 2:
@@ -198,6 +241,20 @@ def _check(config: Config) -> None:
             if endpoint in seen:
                 raise UserError(f"{path}: {key}: {endpoint} is taken by {seen[endpoint]}")
             seen[endpoint] = key
+    security = config.security
+    if security is not None:
+        names = [security.app, security.operator]
+        for key, name in zip(("app", "operator"), names, strict=True):
+            if name in config.nodes:
+                raise UserError(
+                    f"{path}: security.{key}: {name!r} is the name of a node, whose key is for "
+                    "nothing else; name another key"
+                )
+        if names[0] == names[1]:
+            raise UserError(
+                f"{path}: security.operator: {names[0]!r} is security.app too; applications and "
+                "operators need keys of their own"
+            )
     one, two = (config.data_dir(name) for name in config.nodes)
     if one == two:
         raise UserError(f"{path}: both nodes have the data directory {one}; give each its own")

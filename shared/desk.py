@@ -34,10 +34,11 @@ from .commands import (
 from .config import Config
 from .effects import Answer, Effect
 from .errors import Reason, RemoteError
-from .events import FromControl, PeerAnswered
+from .events import FromControl, KeysChanged, PeerAnswered
+from .keyaudit import receipts
 from .limits import MAX_APPROVERS, MAX_EPOCHS_IN_HELLO, MAX_OUTCOMES, MAX_TOKENS, TOKEN_SECONDS
 from .messages import PROTOCOL_VERSION, Message, Refused
-from .operations import Preflight, Receipt, Request, Result
+from .operations import Operation, Preflight, Receipt, Request, Result
 from .peertalk import PeerTalk
 from .post import Order, PeerView, Post
 
@@ -55,6 +56,7 @@ class _Pass(msgspec.Struct):
     peer_answered: bool
     attestation: str
     expires_ns: int
+    holder: str  # the name of the key that it was given to; empty: no keys are used
     approvers: list[str] = []
 
 
@@ -74,7 +76,8 @@ class Desk:
         self._passes: dict[str, _Pass] = {}
         self._outcomes: dict[str, Receipt] = {}
         self._post: Post | None = None
-        self._preflights: list[tuple[bytes, Request]] = []  # that wait for the peer's answer
+        # Preflights that wait for the peer's answer: who asked, and by which key.
+        self._preflights: list[tuple[bytes, Request, str]] = []
 
     def attach(self, post: Post, now_ns: int) -> None:
         """The node goes on in another role. What was asked of the peer in the old one is void; the
@@ -82,8 +85,8 @@ class Desk:
         self._post = post
         self.talk.forget()
         waiting, self._preflights = self._preflights, []
-        for sender, request in waiting:
-            self._on_preflight(sender, request, now_ns)
+        for sender, request, key in waiting:
+            self._on_preflight(sender, request, key, now_ns)
 
     @property
     def post(self) -> Post:
@@ -99,9 +102,9 @@ class Desk:
             self._check(message)
             match message:
                 case GetPreflight(_, _, request):
-                    self._on_preflight(event.sender, request, now_ns)
+                    self._on_preflight(event.sender, request, event.key, now_ns)
                 case Execute():
-                    self._on_execute(event.sender, message, now_ns, wall_ns)
+                    self._on_execute(event.sender, message, event.key, now_ns, wall_ns)
                 case Approve():
                     self._on_approve(event.sender, message, now_ns)
                 case GetOperation(_, token):
@@ -137,17 +140,21 @@ class Desk:
 
     # Preflight --------------------------------------------------------------------------------
 
-    def _on_preflight(self, sender: bytes, request: Request, now_ns: int) -> None:
+    def _on_preflight(self, sender: bytes, request: Request, key: str, now_ns: int) -> None:
+        if request.operation is Operation.KEYS:
+            raise RemoteError(
+                Reason.UNKNOWN_COMMAND, "keys are no operation; see: interlock keys reload"
+            )
         if request.node != self._node:
             raise RemoteError(
                 Reason.WRONG_NODE, f"this is node {self._node}; ask node {request.node}"
             )
 
         def report(answer: PeerAnswered | None, now_ns: int, wall_ns: int) -> None:
-            self._preflights.remove((sender, request))
-            self._report(sender, request, self.view(answer), now_ns)
+            self._preflights.remove((sender, request, key))
+            self._report(sender, request, key, self.view(answer), now_ns)
 
-        self._preflights.append((sender, request))
+        self._preflights.append((sender, request, key))
         self.talk.ask(self.compare_question(), PATIENCE_NS, report, now_ns)
 
     def compare_question(self) -> PeerCompare:
@@ -171,7 +178,9 @@ class Desk:
         held = answered.own_hash is not None and answered.own_hash == compared.common.hash
         return PeerView(self._peer, compared, held, answered.beyond)
 
-    def _report(self, sender: bytes, request: Request, peer: PeerView, now_ns: int) -> None:
+    def _report(
+        self, sender: bytes, request: Request, key: str, peer: PeerView, now_ns: int
+    ) -> None:
         found = self.post.assess(request, peer)
         token = ""
         if all(guard.passed for guard in found.guards):
@@ -182,6 +191,7 @@ class Desk:
                 peer.answers,
                 found.attestation,
                 now_ns + TOKEN_SECONDS * 1_000 * MS,
+                key,
             )
             while len(self._passes) > MAX_TOKENS:
                 del self._passes[next(iter(self._passes))]
@@ -210,8 +220,16 @@ class Desk:
 
     # Execute ----------------------------------------------------------------------------------
 
-    def _on_execute(self, sender: bytes, execute: Execute, now_ns: int, wall_ns: int) -> None:
+    def _on_execute(
+        self, sender: bytes, execute: Execute, key: str, now_ns: int, wall_ns: int
+    ) -> None:
         given = self._pass(execute.token, now_ns)
+        if given.holder != key:
+            raise RemoteError(
+                Reason.NOT_ALLOWED,
+                f"token {execute.token} was given to {given.holder or 'nobody'}, not to {key}; "
+                "run a preflight of your own",
+            )
         if self.order is not None:
             raise RemoteError(
                 Reason.UNDER_WAY,
@@ -345,6 +363,12 @@ class Desk:
                 f"node {self._node} does not know operation {token}: it was not begun here, or "
                 "before the node was started; see interlock history",
             )
+
+    def on_keys_changed(self, event: KeysChanged, now_ns: int, wall_ns: int) -> None:
+        """Brings a change of the allowed keys into the log."""
+        epoch = self.post.log.history.number
+        for receipt in receipts(event, self._node, epoch, wall_ns, self._draw):
+            self.post.keep_receipt(receipt, now_ns, wall_ns)
 
     def _answer(self, to: bytes, message: Message) -> None:
         self.effects.append(Answer(to, message))

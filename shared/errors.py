@@ -78,6 +78,9 @@ class Reason(Enum):
     GUARD = "guard"  # a guard of the operation fails; the text says which and what would pass
     NOT_CONFIRMED = "not-confirmed"  # confirmation, attestation or approval is missing or differs
     UNDER_WAY = "under-way"  # another operation has not ended yet
+    UNKNOWN_KEY = "unknown-key"  # a key that is not allowed here (any more), or none
+    NOT_ALLOWED = "not-allowed"  # the key is known, and its roles do not include this
+    BANNED = "banned"  # too many bad frames lately: nothing is taken from this peer for a while
     TOO_MANY = "too-many"  # a table of sessions or producers is at its bound
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from .commands import Command, PeerAnswer
@@ -10,10 +12,14 @@ from .operations import Risk
 
 
 class FromProducer(msgspec.Struct, frozen=True, gc=False):
-    """A message on the intake socket."""
+    """A message on the intake socket, and the proven key of its sender (empty: no keys are used).
+
+    Whether the key may use the name of a hello has been decided by `policy`.
+    """
 
     sender: bytes
     message: IntakeRequest
+    key: str = ""
 
 
 class Synced(msgspec.Struct, frozen=True, gc=False):
@@ -28,11 +34,24 @@ class Room(msgspec.Struct, frozen=True, gc=False):
     bytes: int
 
 
+class KeysChanged(msgspec.Struct, frozen=True):
+    """The list of allowed keys is another one: its digest, what was changed, and by whom. `may`
+    says whether a key may still submit under a producer name; `renewed`: this node has another key
+    of its own, so what it has dialled is to be dialled again."""
+
+    digest: str
+    changes: list[str]
+    by: str
+    may: Callable[[str, str], bool]
+    renewed: bool = False
+
+
 class FromControl(msgspec.Struct, frozen=True, gc=False):
-    """A command on the control socket."""
+    """A command on the control socket, and the name of its sender's key (empty: no keys)."""
 
     sender: bytes
     message: Command
+    key: str = ""
 
 
 class PeerAnswered(msgspec.Struct, frozen=True, gc=False):

@@ -27,7 +27,7 @@ Stories behind the rules:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -36,8 +36,8 @@ from .config import Config
 from .desk import Desk, under_way
 from .effects import Answer, Become, Effect, Quit, SaveMemory
 from .errors import Reason, RemoteError
-from .events import FromControl, PeerAnswered
-from .limits import MAX_RECEIPTS
+from .events import FromControl, KeysChanged, PeerAnswered
+from .keyaudit import keep
 from .log import LogState
 from .operations import Guard, Operation, Receipt, Request, Result, Risk
 from .post import Assessment, Order, PeerView
@@ -82,12 +82,20 @@ class FailedCore:
 
     # Events -----------------------------------------------------------------------------------
 
-    def handle(self, event: FromControl | PeerAnswered, now_ns: int, wall_ns: int) -> None:
+    def handle(
+        self, event: FromControl | PeerAnswered | KeysChanged, now_ns: int, wall_ns: int
+    ) -> None:
         """Takes one event in. What follows from it is in the effects of `end_turn`."""
-        if isinstance(event, FromControl):
-            self.desk.on_control(event, now_ns, wall_ns)
-        else:
-            self.desk.talk.on_answered(event, now_ns, wall_ns)
+        match event:
+            case FromControl():
+                self.desk.on_control(event, now_ns, wall_ns)
+            case PeerAnswered():
+                self.desk.talk.on_answered(event, now_ns, wall_ns)
+            case KeysChanged():
+                self.desk.on_keys_changed(event, now_ns, wall_ns)
+                self._save(keys=event.digest)
+            case _:
+                assert_never(event)
 
     def end_turn(self, now_ns: int, wall_ns: int) -> list[Effect]:
         """The effects since the last call, to be performed in order."""
@@ -240,7 +248,7 @@ class FailedCore:
 
     def keep_receipt(self, receipt: Receipt, now_ns: int, wall_ns: int) -> None:
         """Kept until the node follows a leader again."""
-        self._save(receipts=[*self.memory.receipts, receipt][-MAX_RECEIPTS:])
+        self._save(receipts=keep(self.memory.receipts, receipt))
 
     def _save(self, **changes: Any) -> None:
         self.memory = msgspec.structs.replace(self.memory, **changes)
@@ -283,4 +291,5 @@ class FailedCore:
             environment=process.environment,
             approvals=process.approvals,
             memory_bytes=process.memory_bytes,
+            security=process.security,
         )

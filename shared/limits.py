@@ -19,6 +19,9 @@ MAX_RECORD_MESSAGES: Final = 4096
 # One frame on any socket (libzmq's MAXMSGSIZE): a group of records plus its envelope.
 MAX_FRAME_BYTES: Final = 8 * MIB
 
+# One submission on the intake: a record's payload and its envelope.
+MAX_SUBMISSION_BYTES: Final = MAX_PAYLOAD_BYTES + KIB
+
 # Frames of control, telemetry and hello messages: small by nature, refused early when not.
 MAX_SMALL_FRAME_BYTES: Final = 256 * KIB
 
@@ -43,6 +46,10 @@ TURN_HEADROOM_BYTES: Final = MAX_PAYLOAD_BYTES + KIB
 # a burst of either must not keep the acks of the standby waiting.
 INTAKE_PER_TURN: Final = 256
 REPLAY_PER_TURN: Final = 4
+
+# While there is other work, replay pauses this many times as long as it took: a quarter of the time
+# is enough for hundreds of megabytes a second.
+REPLAY_PAUSE: Final = 3
 
 # Characters of a text on the wire: enough for a clear sentence that quotes a name or two.
 MAX_TEXT_CHARS: Final = 1_000
@@ -101,3 +108,36 @@ CONSUMER_RECENT_RECORDS: Final = 4096
 # Frames of the feed that wait in a consumer's socket. Frames grow under load (up to CHUNK_BYTES),
 # so HWM_FRAMES would be gigabytes; what is dropped beyond the bound is replayed.
 CONSUMER_HWM_FRAMES: Final = 1_000
+
+# Sentences about changed keys that one answer and one receipt of a reload hold: a receipt is a
+# record. Further ones are counted.
+MAX_KEY_CHANGES: Final = 64
+
+# Bad frames of one peer within BAD_SECONDS before nothing is taken from it for BAN_SECONDS: a
+# client with a bug sends a few, and the reason is told each time.
+MAX_BAD_FRAMES: Final = 100
+BAD_SECONDS: Final = 10
+BAN_SECONDS: Final = 10
+MAX_BAN_SECONDS: Final = 3_600  # a ban lasts twice as long each time, up to this
+
+# Frames within a second of peers that are banned or not allowed any more, before a door drops all
+# its connections to be rid of them: the others come back at once, those are not let in again. Each
+# such frame costs its receiving only, so it takes a flood to do harm.
+MAX_UNWELCOME_FRAMES: Final = 1_000
+
+# Peers whose bad frames are counted, and keys whose denial was noted lately.
+MAX_MISBEHAVING: Final = 1_024
+
+# Connections of a bound socket; at more, all are dropped, and who has a use for one connects again.
+# Fewer if the process may not open so many descriptors. 1,000 producers are expected.
+MAX_CONNECTIONS: Final = 10_000
+
+# Descriptors that are kept for all but connections: the journal's files, sockets of our own, and a
+# crowd that comes between two looks.
+RESERVED_DESCRIPTORS: Final = 2_048
+FEW_DESCRIPTORS: Final = 8_192
+
+# Requests of the authentication handler, and events of connections, that are looked at in a turn:
+# a storm of handshakes must not hold up the acks of the standby.
+HANDSHAKES_PER_TURN: Final = 16
+CONNECTION_EVENTS_PER_TURN: Final = 256

@@ -27,7 +27,7 @@ from .operations import Receipt
 from .producers import Run
 from .wire import Position
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 U64 = Annotated[
     int, msgspec.Meta(ge=0)

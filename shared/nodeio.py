@@ -17,14 +17,21 @@ from .answering import Answering
 from .commands import Command
 from .effects import Append, Become, Effect, Reply, Sync
 from .errors import RemoteError
-from .events import FromControl, PeerAnswered, Quarantined
+from .events import FromControl, FromProducer, KeysChanged, PeerAnswered, Quarantined
 from .journal import Journal, cut_after, set_aside
-from .limits import FEED_HWM_FRAMES, INTAKE_PER_TURN, MAX_SUBSCRIPTION_BYTES
+from .limits import (
+    FEED_HWM_FRAMES,
+    INTAKE_PER_TURN,
+    MAX_SMALL_FRAME_BYTES,
+    MAX_SUBMISSION_BYTES,
+    MAX_SUBSCRIPTION_BYTES,
+    REPLAY_HWM_FRAMES,
+)
 from .log import LogState
-from .messages import Codec, IntakeRequest
+from .messages import Codec, IntakeRequest, ProducerHello
 from .panel import Panel, one_frame
+from .policy import check_hello
 from .replay import ReplayServer
-from .sockets import bind, make_socket
 from .telemetry import JournalStatus, NodeStatus, ProcessStatus
 
 MS = 1_000_000
@@ -46,24 +53,28 @@ class NodeIO:
         self.poll, self.note = panel.poll, panel.note
         self.send, self.refuse = panel.send, panel.refuse
         config, name = panel.config, panel.name
-        node = config.node(name)
-        self.intake = panel.bound(zmq.ROUTER, "intake", node.intake)
+        self.intake = panel.door("intake", zmq.ROUTER, max_bytes=MAX_SUBMISSION_BYTES)
         # In either role, so that a change of roles binds nothing and who dials is heard at once.
         # The link's queue is bounded in bytes by the core's window; a bound in frames as well would
         # make a ROUTER drop records silently under a load of small ones.
-        self.link = panel.bound(zmq.ROUTER, "link", node.link, hwm=0)
-        self.feed = make_socket(
-            self.context, zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES, hwm=FEED_HWM_FRAMES
+        self.link = panel.door("link", zmq.ROUTER, hwm=0)
+        self.feed = panel.door(
+            "feed", zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES, hwm=FEED_HWM_FRAMES
         )
-        bind(self.feed, f"nodes.{name}.feed", node.feed)
         self.replay = ReplayServer(
-            self.context, f"nodes.{name}.replay", node.replay, config.cluster, name, journal
+            panel.door(
+                "replay",
+                zmq.ROUTER,
+                max_bytes=MAX_SMALL_FRAME_BYTES,
+                hwm=REPLAY_HWM_FRAMES,
+                mandatory=1,  # what is dropped is to be counted
+            ),
+            config.cluster,
+            name,
+            journal,
         )
-        self.waiter.add(self.replay.socket)
         self.waiter.add(journal.wakeup_fd)
         self.answering = Answering(config, name, journal, panel.quarantine)
-        # What is not on the path of a message, and is looked at only when it is time or ready.
-        self._cold = {self.replay.socket, panel.signalled_fd}
         self._look_ns = self._prepare_ns = self._collect_ns = 0
         gc.collect()
         gc.freeze()
@@ -78,34 +89,38 @@ class NodeIO:
 
     def commands(
         self, ready: set[Any], status: Callable[[], NodeStatus]
-    ) -> Iterator[FromControl | PeerAnswered]:
-        """What came on control that a core has to decide about, and what the peer has answered.
-        Questions are answered here."""
+    ) -> Iterator[FromControl | PeerAnswered | KeysChanged]:
+        """What came on control that a core has to decide about, what the peer has answered, and
+        what has changed about keys. Questions are answered here."""
         for number, answer in self.panel.peer.answers(ready):
             yield self.answering.completed(number, answer)
-        for sender, request in self.panel.requests(ready):
+        for sender, who, request in self.panel.requests(ready):
             try:
                 reply = self.answering.reply(request, status)
             except RemoteError as error:
-                self.refuse("control", self.panel.control, sender, error)
+                self.refuse(self.panel.control, sender, who, error)
                 continue
             if isinstance(reply, Command):
-                yield FromControl(sender, reply)
+                yield FromControl(sender, reply, who.name)
             else:
                 self.send(self.panel.control, sender, reply)
+        yield from self.panel.key_changes()
 
-    def requests(self) -> Iterator[tuple[bytes, IntakeRequest]]:
-        """The requests that wait on the intake, bounded per turn; what is none is refused here.
+    def requests(self, now_ns: int) -> Iterator[FromProducer]:
+        """The requests that wait on the intake, bounded per turn; what is none, or is under a name
+        that is not for its sender to use, is refused here.
 
         Lazy: a caller that stops early leaves the rest in the socket for the next turn.
         """
-        for sender, *frames in self.waiter.drain(self.intake, INTAKE_PER_TURN):
+        for sender, who, frames in self.intake.arrivals(INTAKE_PER_TURN, now_ns):
             try:
                 request = intake_requests.decode(one_frame(frames))
+                if type(request) is ProducerHello:
+                    check_hello(who, request)
             except RemoteError as error:
-                self.refuse("intake", self.intake, sender, error)
+                self.refuse(self.intake, sender, who, error)
             else:
-                yield sender, request
+                yield FromProducer(sender, request, who.public)
 
     def perform(self, effect: Effect, log: LogState, now_ns: int) -> None:
         """The effects that both roles ask for. Raises LocalError for any other."""
@@ -156,13 +171,18 @@ class NodeIO:
 
         Up to `prunable_seq` nobody in the pair needs this journal any more.
         """
-        if now_ns < self._look_ns and not self._cold.intersection(ready):
+        panel = self.panel
+        if now_ns < self._look_ns and ready.isdisjoint(self._cold()):
             return
         self._look_ns = now_ns + LOOK_EVERY_NS
-        if self.replay.socket in ready:
-            self.replay.serve(self.waiter, released_seq, self.counters)
-        self.panel.tend(ready, now_ns, status)
+        self.replay.serve(panel, ready, released_seq, now_ns)
+        panel.tend(ready, now_ns, status)
         self._housekeeping(now_ns, prunable_seq, idle=not ready)
+
+    def _cold(self) -> tuple[Any, ...]:
+        """What is not on the path of a message, and is looked at only when it is time or ready."""
+        panel = self.panel
+        return self.replay.door.socket, panel.signalled_fd, panel.keeper.socket
 
     def _housekeeping(self, now_ns: int, prunable_seq: int, *, idle: bool) -> None:
         if now_ns - self._prepare_ns >= 1_000 * MS:

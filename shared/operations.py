@@ -37,6 +37,7 @@ class Operation(Enum):
     SHUTDOWN = "shutdown"  # drain, close the epoch, end the process
     DISCARD = "discard"  # a quarantined tail is given up
     RESUBMIT = "resubmit"  # a quarantined tail was submitted again through intake
+    KEYS = "keys"  # the list of allowed keys has changed; recorded, never asked for at the desk
 
 
 class Result(Enum):

@@ -21,23 +21,43 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import zmq
 
-from .commands import ControlRequest, Status
+from .clock import now_ns
+from .commands import (
+    Approve,
+    ControlRequest,
+    Execute,
+    KeysReloaded,
+    ReloadKeys,
+    RoleRequest,
+    Status,
+)
 from .config import Config
+from .credentials import Credentials, owners_of
+from .descriptors import keep_spares
+from .door import Door
+from .doorkeeper import Doorkeeper
 from .effects import Answer, AskPeer, Effect, Halt, MarkQuarantine, Note, Quit, SaveMemory
 from .errors import LocalError, Reason, RemoteError, UserError
+from .events import KeysChanged
 from .journal import QuarantineStore
+from .keyring import Principal
 from .limits import INTAKE_PER_TURN, MAX_SMALL_FRAME_BYTES, MAX_SUBSCRIPTION_BYTES
 from .messages import PROTOCOL_VERSION, Codec, Message, Refused, encode
 from .peerline import PeerLine
-from .sockets import Socket, bind, make_socket, send_to
+from .policy import check_control
+from .sockets import send_to
 from .state import DataDir
 from .telemetry import Counters, JournalStatus, NodeStatus, ProcessStatus
 from .waiter import Waiter
 
 MS = 1_000_000
 EVENTS_KEPT = 50
+MEMORY_EVERY_NS = 1_000 * MS
+MEMORY_AGAIN_NS = 30_000 * MS  # freed memory is not always given back to the system
+TEND_EVERY_MS = 10  # to look who has connected or left
 # The answer to a shutdown is the last word of a process: its end must not swallow it.
 ANSWER_LINGER_MS = 500
 
@@ -49,7 +69,10 @@ class Panel:
     """The operators' side of one node process."""
 
     def __init__(self, config: Config, name: str, data: DataDir) -> None:
-        """Binds control and telemetry. Raises UserError for a bad endpoint."""
+        """Reads the keys, and binds control and telemetry. Raises UserError for keys or endpoints
+        that cannot be used."""
+        config.check_exposure(name)
+        keep_spares()
         self.config = config
         self.name = name
         self.data = data
@@ -58,29 +81,42 @@ class Panel:
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
         self.stopping = False
         self.context: zmq.Context[Any] = zmq.Context()
-        self.waiter = Waiter()
-        node = config.node(name)
-        self.control = self.bound(
-            zmq.ROUTER, "control", node.control, max_bytes=MAX_SMALL_FRAME_BYTES
-        )
-        self.telemetry: Socket = make_socket(
-            self.context, zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES
-        )
-        bind(self.telemetry, f"nodes.{name}.telemetry", node.telemetry)
+        self.waiter = Waiter(config.node(name).idle)
+        self.keeper = Doorkeeper(self.context, config, name, self.waiter, self.counters, self.note)
+        self.doors: list[Door] = []
+        self.control = self.door("control", zmq.ROUTER, max_bytes=MAX_SMALL_FRAME_BYTES)
+        self.telemetry = self.door("telemetry", zmq.PUB, max_bytes=MAX_SUBSCRIPTION_BYTES)
         self.quarantine = QuarantineStore(data.path)
+        self.credentials = Credentials(
+            lambda: (self.keeper.pair, self.keeper.ring), owners_of(config)
+        )
         peer_control = config.node(config.peer_of(name)).control
-        self.peer = PeerLine(self.context, peer_control, self.waiter, self.counters)
+        self.peer = PeerLine(
+            self.context, peer_control, self.credentials, self.waiter, self.counters
+        )
+        started = self.keeper.started(data.memory.keys if data.memory else "")
+        self._changed = [started] if started else []
         self._signalled = _catch_signals(self._stop)
         self.signalled_fd = self._signalled.fileno()
         self.waiter.add(self.signalled_fd)
-        self._telemetry_ns = 0
+        self._telemetry_ns = self._tended_ns = self._memory_ns = 0
         self._poll_ms = max(1, min(config.timing.heartbeat_ms // 4, 25))
 
-    def bound(self, kind: int, role: str, endpoint: str, **options: int) -> Socket:
-        """A new socket of this node, bound and polled."""
-        made = make_socket(self.context, kind, **options)
-        bind(made, f"nodes.{self.name}.{role}", endpoint)
-        self.waiter.add(made)
+    def door(self, domain: str, kind: int, **options: int) -> Door:
+        """A new socket of this node, bound, guarded, and polled if it is one to read from."""
+        endpoint: str = getattr(self.config.node(self.name), domain)
+        made = Door(
+            self.keeper,
+            self.context,
+            self.waiter,
+            self.counters,
+            domain,
+            f"nodes.{self.name}.{domain}",
+            endpoint,
+            kind,
+            **options,
+        )
+        self.doors.append(made)
         return made
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -94,11 +130,13 @@ class Panel:
             return self.waiter.wait(0)
         return self.waiter.wait(min(self._poll_ms, 5) if self.peer.waits() else self._poll_ms)
 
-    def requests(self, ready: set[Any]) -> Iterator[tuple[bytes, ControlRequest]]:
-        """The requests that wait on control, bounded per turn; what is none is refused here."""
-        if self.control not in ready:
+    def requests(self, ready: set[Any]) -> Iterator[tuple[bytes, Principal, RoleRequest]]:
+        """The requests that wait on control, bounded per turn, and whose they are; what is none, or
+        is not for its sender to ask, is refused here. Who acts is the key's name, not what a
+        message claims."""
+        if self.control.socket not in ready:
             return
-        for sender, *frames in self.waiter.drain(self.control, INTAKE_PER_TURN):
+        for sender, who, frames in self.control.arrivals(INTAKE_PER_TURN, now_ns()):
             try:
                 request = _requests.decode(one_frame(frames))
                 if request.version != PROTOCOL_VERSION:
@@ -106,25 +144,57 @@ class Panel:
                         Reason.WRONG_VERSION,
                         f"protocol version {request.version}; this node speaks {PROTOCOL_VERSION}",
                     )
+                check_control(who, request)
+                if isinstance(request, ReloadKeys):
+                    self._reload_keys(sender, who)
+                    continue
             except RemoteError as error:
-                self.refuse("control", self.control, sender, error)
-            else:
-                yield sender, request
+                self.refuse(self.control, sender, who, error)
+                continue
+            if who.name and isinstance(request, Execute | Approve):
+                request = msgspec.structs.replace(request, operator=who.name)
+            yield sender, who, request
 
-    def refuse(self, role: str, to: Socket, sender: bytes, error: RemoteError) -> None:
-        """Counts and tells the sender that its message was none."""
-        self.counters.refused(role, error.reason)
-        self.send(to, sender, Refused(error.reason, error.text))
+    def refuse(self, door: Door, sender: bytes, who: Principal, error: RemoteError) -> None:
+        """Counts a message that was none or was not allowed, and tells its sender."""
+        self.counters.refused(door.domain, error.reason)
+        door.misbehaved(sender, who, now_ns())
+        self.send(door, sender, Refused(error.reason, error.text))
 
-    def send(self, to: Socket, sender: bytes, message: Message) -> None:
+    def send(self, door: Door, sender: bytes, message: Message) -> None:
         """Sends to one peer of a ROUTER, dropping it if the peer is gone or does not read."""
         try:
-            send_to(to, sender, encode(message))
-            self.waiter.touch(to)
+            send_to(door.socket, sender, encode(message))
+            self.waiter.touch(door.socket)
         except (zmq.Again, zmq.ZMQError):
             self.counters.count("replies-dropped")
 
-    def perform(self, effect: Effect, now_ns: int) -> None:
+    # Keys -------------------------------------------------------------------------------------
+
+    def key_changes(self) -> Iterator[KeysChanged]:
+        """What has become of the list of allowed keys since the last call, for the core."""
+        changed, self._changed = self._changed, []
+        yield from changed
+
+    def _reload_keys(self, sender: bytes, who: Principal) -> None:
+        """An operator has the files read now. Raises RemoteError if they cannot be used."""
+        try:
+            changed = self.keeper.reload(who.name or "an operator")
+        except UserError as error:
+            raise RemoteError(Reason.GUARD, f"the keys stay as they were: {error}") from None
+        keys = len(self.keeper.ring.by_key)
+        self.send(self.control, sender, KeysReloaded(changed.digest, keys, changed.changes))
+        self._keys_changed(changed)
+
+    def _keys_changed(self, changed: KeysChanged) -> None:
+        if changed.changes:
+            self._changed.append(changed)
+        for door in self.doors:
+            if door.domain in self.keeper.to_reopen:
+                door.reopen()
+        self.keeper.to_reopen = frozenset()
+
+    def perform(self, effect: Effect, at_ns: int) -> None:
         """The effects that need no journal. Raises LocalError for any other."""
         match effect:
             case SaveMemory(memory):
@@ -134,7 +204,7 @@ class Panel:
             case Answer(to, message):
                 self.send(self.control, to, message)
             case AskPeer(number, question, patience_ns):
-                self.peer.ask(number, question, now_ns + patience_ns)
+                self.peer.ask(number, question, at_ns + patience_ns)
             case MarkQuarantine(entry, state):
                 self._mark_quarantine(entry, state)
             case Quit(text):
@@ -151,13 +221,44 @@ class Panel:
         except RemoteError as error:
             self.note(f"quarantine entry {entry} was not marked as {state}: {error}")
 
-    def tend(self, ready: set[Any], now_ns: int, status: Callable[[], NodeStatus]) -> None:
-        """Publishes the status when it is time, and takes a signal's wake-up away."""
+    def tend(self, ready: set[Any], at_ns: int, status: Callable[[], NodeStatus]) -> None:
+        """Lets clients in, publishes the status when it is time, takes changed keys and a signal's
+        wake-up."""
+        self.keeper.serve(ready, at_ns)
         if self.signalled_fd in ready:
             self._signalled.recv(64)
-        if now_ns - self._telemetry_ns >= self.config.timing.telemetry_interval_ms * MS:
-            self._telemetry_ns = now_ns
-            self.telemetry.send(encode(Status(status())), zmq.NOBLOCK)
+        if at_ns - self._tended_ns >= TEND_EVERY_MS * MS:
+            self._tended_ns = at_ns
+            for door in self.doors:
+                door.tend(at_ns)
+            keep_spares()
+            self._mind_memory(at_ns)
+            if (changed := self.keeper.look(at_ns)) is not None:
+                self._keys_changed(changed)
+        if at_ns - self._telemetry_ns >= self.config.timing.telemetry_interval_ms * MS:
+            self._telemetry_ns = at_ns
+            self.telemetry.socket.send(encode(Status(status())), zmq.NOBLOCK)
+
+    def _mind_memory(self, at_ns: int) -> None:
+        """What libzmq has queued is freed with its connections: a message that never ends, or
+        thousands of frames for subscribers that do not read. libzmq bounds neither in bytes."""
+        if at_ns < self._memory_ns:
+            return
+        self._memory_ns = at_ns + MEMORY_EVERY_NS
+        held = _resident_bytes() or 0
+        if held <= self.config.limits.max_memory_bytes:
+            return
+        self._memory_ns = at_ns + MEMORY_AGAIN_NS
+        self.counters.count("connections-dropped-for-memory")
+        self.note(
+            f"{held:,} bytes of memory are above limits.max_memory_bytes "
+            f"({self.config.limits.max_memory_bytes:,}): the connections of all clients are "
+            "dropped; they connect again",
+            logging.ERROR,
+        )
+        for door in self.doors:
+            if door.domain != "link":
+                door.reopen()
 
     # What is told -----------------------------------------------------------------------------
 
@@ -179,11 +280,13 @@ class Panel:
             self.config.pair.environment.value,
             self.config.pair.approvals,
             _resident_bytes(),
+            self.keeper.status(now_ns()),
         )
 
     def close(self) -> None:
         """Ends all sockets of the node."""
-        self.control.close(linger=ANSWER_LINGER_MS)
+        for door in self.doors:
+            door.close(ANSWER_LINGER_MS if door is self.control else 0)
         self.context.destroy(linger=0)
 
 

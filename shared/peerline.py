@@ -14,7 +14,8 @@ import zmq
 
 from .clock import now_ns
 from .commands import PeerAnswer, PeerQuestion
-from .errors import RemoteError
+from .credentials import Credentials
+from .errors import Reason, RemoteError, UserError
 from .messages import Codec, encode
 from .sockets import Socket, make_socket
 from .telemetry import Counters
@@ -29,10 +30,16 @@ class PeerLine:
     """The open questions of one node."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoint: str, waiter: Waiter, counters: Counters
+        self,
+        context: zmq.Context[Any],
+        endpoint: str,
+        credentials: Credentials,
+        waiter: Waiter,
+        counters: Counters,
     ) -> None:
         self._context = context
         self._endpoint = endpoint
+        self._credentials = credentials
         self._waiter = waiter
         self._counters = counters
         self._open: dict[Socket, tuple[int, int]] = {}
@@ -42,8 +49,17 @@ class PeerLine:
         many."""
         if len(self._open) >= MAX_OPEN:
             self._close(next(iter(self._open)))
-        socket = make_socket(self._context, zmq.DEALER)
-        socket.connect(self._endpoint)
+        try:
+            socket = make_socket(self._context, zmq.DEALER)
+        except UserError:  # no descriptor is left: it is as if the peer were silent
+            self._counters.count("questions-not-asked")
+            return
+        try:
+            self._credentials.connect(socket, self._endpoint)
+        except UserError:  # the list has no key for the peer
+            self._counters.refused("peer", Reason.UNKNOWN_KEY)
+            socket.close()
+            return
         socket.send(encode(question), zmq.NOBLOCK)
         self._waiter.add(socket)
         self._open[socket] = (number, until_ns)
@@ -71,6 +87,7 @@ class PeerLine:
             yield number, answer
         now = now_ns()
         for socket in [socket for socket, (_, end_ns) in self._open.items() if now >= end_ns]:
+            self._credentials.failed(self._endpoint)
             self._close(socket)
 
     def _close(self, socket: Socket) -> None:

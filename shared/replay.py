@@ -1,8 +1,10 @@
 """The replay socket of a node: past records, read from its journal, up to what it knows as
 released.
 
-Decides what may be read and how much at once. A consumer asks chunk by chunk, so a slow one costs
-nothing; each turn serves a bounded number of requests, so many cannot hold up the data path.
+Decides what may be read, how much at once, and when. A consumer asks chunk by chunk, so a slow one
+costs nothing. Each turn serves a bounded number of requests, of different consumers if several
+wait; and while the node has other work, replay gets a share of its time, so that neither many
+consumers nor one that asks without end can hold up the data path.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from typing import Any
 
 import zmq
 
+from .clock import now_ns
+from .door import Door
 from .errors import Reason, RemoteError
 from .journal import Journal
-from .limits import CHUNK_BYTES, MAX_SMALL_FRAME_BYTES, REPLAY_HWM_FRAMES, REPLAY_PER_TURN
+from .limits import CHUNK_BYTES, REPLAY_PAUSE, REPLAY_PER_TURN
 from .messages import (
     PROTOCOL_VERSION,
     Codec,
@@ -23,9 +27,7 @@ from .messages import (
     ReplayRequest,
     encode,
 )
-from .sockets import Socket, bind, make_socket
-from .telemetry import Counters
-from .waiter import Waiter
+from .panel import Panel, one_frame
 
 _requests: Codec[ReplayRequest] = Codec(ReplayRequest)
 
@@ -33,42 +35,41 @@ _requests: Codec[ReplayRequest] = Codec(ReplayRequest)
 class ReplayServer:
     """Answers replay requests of consumers."""
 
-    def __init__(
-        self,
-        context: zmq.Context[Any],
-        key: str,
-        endpoint: str,
-        cluster: str,
-        node: str,
-        journal: Journal,
-    ) -> None:
-        self.socket: Socket = make_socket(
-            context, zmq.ROUTER, max_bytes=MAX_SMALL_FRAME_BYTES, hwm=REPLAY_HWM_FRAMES
-        )
-        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # what is dropped is to be counted
-        bind(self.socket, key, endpoint)
+    def __init__(self, door: Door, cluster: str, node: str, journal: Journal) -> None:
+        self.door = door
+        self.journal = journal
         self._cluster = cluster
         self._node = node
-        self.journal = journal
+        self._waits = False
+        self._not_before_ns = 0
 
-    def serve(self, waiter: Waiter, released_seq: int, counters: Counters) -> None:
-        """Answers what waits, up to the bound of a turn."""
-        for sender, *frames in waiter.drain(self.socket, REPLAY_PER_TURN):
+    def serve(self, panel: Panel, ready: set[Any], released_seq: int, at_ns: int) -> None:
+        """Answers what waits, up to the bound of a turn, if it is replay's time."""
+        if self.door.socket not in ready and not self._waits:
+            return
+        self._waits = at_ns < self._not_before_ns and len(ready) > 1
+        if not self._waits:
+            self._serve(panel, released_seq, at_ns)
+            self._not_before_ns = at_ns + REPLAY_PAUSE * (now_ns() - at_ns)
+
+    def _serve(self, panel: Panel, released_seq: int, now_ns: int) -> None:
+        counters = panel.counters
+        for sender, who, frames in self.door.arrivals(REPLAY_PER_TURN, now_ns):
             request_id = 0
             try:
-                if len(frames) != 1:
-                    raise RemoteError(Reason.MALFORMED, "a message of more than one frame")
-                request = _requests.decode(frames[0])
+                request = _requests.decode(one_frame(frames))
                 request_id = request.request
                 reply: ReplayReply = self._answer(request, released_seq)
                 counters.count("replay-chunks")
             except RemoteError as error:
                 counters.refused("replay", error.reason)
+                if error.reason is Reason.MALFORMED:
+                    self.door.misbehaved(sender, who, now_ns)
                 reply = ReplayRefused(
                     request_id, error.reason, error.text, self.journal.first_seq, released_seq
                 )
             try:
-                self.socket.send_multipart([sender, encode(reply)], zmq.NOBLOCK, copy=False)
+                self.door.socket.send_multipart([sender, encode(reply)], zmq.NOBLOCK, copy=False)
             except zmq.ZMQError:  # it does not read its answers, or is gone: it may ask again
                 counters.count("replay-dropped")
 

@@ -9,12 +9,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
+from itertools import count
 from typing import Any
 
 import zmq
 
+from .descriptors import make_room, with_spares
 from .errors import UserError
-from .limits import HWM_FRAMES, MAX_FRAME_BYTES
+from .limits import (
+    FEW_DESCRIPTORS,
+    HWM_FRAMES,
+    MAX_CONNECTIONS,
+    MAX_FRAME_BYTES,
+    RESERVED_DESCRIPTORS,
+)
 
 Socket = zmq.Socket[Any]
 
@@ -40,10 +49,19 @@ _ERRORS = {
 
 
 def make_socket(
-    context: zmq.Context[Any], kind: int, *, max_bytes: int = MAX_FRAME_BYTES, hwm: int = HWM_FRAMES
+    context: zmq.Context[Any],
+    kind: int,
+    *,
+    max_bytes: int = MAX_FRAME_BYTES,
+    hwm: int = HWM_FRAMES,
+    mandatory: int = 0,
 ) -> Socket:
-    """A socket of `kind` that never blocks an exit and takes no frame above `max_bytes`."""
-    socket: Socket = context.socket(kind)
+    """A socket of `kind` that never blocks an exit and takes no frame above `max_bytes`.
+
+    `mandatory`: a ROUTER that raises what it cannot deliver. Raises UserError if the process may
+    not open any more.
+    """
+    socket = _new(context, kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.setsockopt(zmq.SNDHWM, hwm)
@@ -52,13 +70,66 @@ def make_socket(
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     socket.setsockopt(zmq.IPV6, 1)
+    if mandatory:
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     return socket
+
+
+def _new(context: zmq.Context[Any], kind: int) -> Socket:
+    try:
+        return with_spares(lambda: context.socket(kind))
+    except zmq.ZMQError as error:
+        raise _exhausted(error) from None
+
+
+def _exhausted(error: zmq.ZMQError) -> UserError:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return UserError(
+        f"cannot open another socket: {error.strerror}; this process may open {limit} files: "
+        "raise that (ulimit -n, or LimitNOFILE in its unit)"
+    )
+
+
+_monitors = count()
+
+
+def monitored(socket: Socket, events: int) -> Socket:
+    """A socket on which libzmq tells of these events of another one. Unbounded, so drain it often:
+    at a bound libzmq would wait with its I/O thread. Raises as `make_socket`."""
+    address = f"inproc://monitor-{next(_monitors)}"
+    try:
+        with_spares(lambda: socket.monitor(address, events))
+    except zmq.ZMQError as error:
+        raise _exhausted(error) from None
+    told = _new(socket.context, zmq.PAIR)
+    told.setsockopt(zmq.RCVHWM, 0)
+    told.setsockopt(zmq.LINGER, 0)
+    told.connect(address)
+    return told
+
+
+def connections_of_each(sockets: int) -> int:
+    """How many connections each of `sockets` bound sockets may have, within the descriptors that
+    the process may open, which are raised to what the system allows.
+
+    Where they are few there is no bound: a crowd is there quicker than anybody looks, and opening
+    sockets anew would find no descriptor. Idle connections end after HANDSHAKE_MS there as well.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        wanted = min(hard, 2 * MAX_CONNECTIONS * sockets)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        soft = max(soft, wanted)
+    if soft < FEW_DESCRIPTORS:
+        return soft
+    return min(MAX_CONNECTIONS, (soft - RESERVED_DESCRIPTORS) // sockets)
 
 
 def bind(socket: Socket, key: str, endpoint: str) -> None:
     """Binds, or raises UserError naming the configuration's `key` and what is wrong with it."""
     if endpoint.startswith("ipc://"):
         _lock_ipc(key, endpoint)
+    make_room()
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -66,12 +137,14 @@ def bind(socket: Socket, key: str, endpoint: str) -> None:
         raise UserError(f"{key}: {endpoint} {what}") from None
 
 
-_ipc_locks: list[int] = []
+_ipc_locks: dict[str, int] = {}  # by path; held until the process ends
 
 
 def _lock_ipc(key: str, endpoint: str) -> None:
     """libzmq unlinks and re-binds an ipc path that a live process is bound to, which steals it."""
     path = endpoint.removeprefix("ipc://") + ".lock"
+    if path in _ipc_locks:
+        return
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -81,7 +154,7 @@ def _lock_ipc(key: str, endpoint: str) -> None:
     except OSError:
         os.close(fd)
         raise UserError(f"{key}: {endpoint} {_ERRORS[errno.EADDRINUSE]}") from None
-    _ipc_locks.append(fd)  # held until the process ends
+    _ipc_locks[path] = fd
 
 
 def send_to(socket: Socket, peer: bytes, frame: bytes) -> None:
@@ -101,6 +174,19 @@ def receive_routed(socket: Socket) -> list[bytes]:
     They are two at least: asking whether a second one follows would cost as much as receiving it.
     """
     frames = [socket.recv(_NOBLOCK), socket.recv(_NOBLOCK)]
+    while socket.getsockopt(_RCVMORE):
+        frames.append(socket.recv(_NOBLOCK))
+    return frames
+
+
+def receive_keyed(socket: Socket) -> list[bytes]:
+    """As `receive_routed`, with the sender's proven key (Z85) after its routing id."""
+    first = socket.recv(_NOBLOCK, copy=False)
+    try:
+        user = str(first.get("User-Id")).encode("ascii")
+    except zmq.ZMQError:  # no key was proven: that of nobody
+        user = b""
+    frames = [first.bytes, user, socket.recv(_NOBLOCK)]
     while socket.getsockopt(_RCVMORE):
         frames.append(socket.recv(_NOBLOCK))
     return frames

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from .descriptors import with_spares
 from .errors import LocalError, UserError
 from .operations import Receipt
 from .roles import Role
@@ -29,7 +30,8 @@ class NodeMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     follows nobody until it is reinstated; empty: it is not fenced. `boot`: the machine's boot
     during which this was saved, and `stopped`: where the log ended when the node was stopped in
     good order; together they tell a start that may have lost written bytes. `receipts`: what this
-    node was asked to do and has not seen in the log yet.
+    node was asked to do and has not seen in the log yet. `keys`: the digest of the list of allowed
+    keys that the log was last told of.
     """
 
     cluster: str
@@ -43,6 +45,7 @@ class NodeMemory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boot: str = ""
     stopped: Position | None = None
     receipts: list[Receipt] = []
+    keys: str = ""
 
 
 class DataDir:
@@ -109,12 +112,12 @@ class DataDir:
         file = self.path / STATE_FILE
         temporary = file.with_suffix(".tmp")
         try:
-            with open(temporary, "wb") as out:
+            with with_spares(lambda: open(temporary, "wb")) as out:
                 out.write(msgspec.json.format(msgspec.json.encode(memory)) + b"\n")
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(temporary, file)
-            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fd = with_spares(lambda: os.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
             try:
                 os.fsync(fd)
             finally:

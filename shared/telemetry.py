@@ -95,6 +95,17 @@ class Divergence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     theirs: list[str]
 
 
+class SecurityStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of a node: the fingerprint of its own, the digest of the list of allowed ones, how
+    many they are, who is banned for bad frames, and what is wrong (empty: nothing)."""
+
+    fingerprint: str
+    ring: str
+    keys: int
+    banned: list[str]
+    error: str = ""
+
+
 class NodeStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a console or `interlock status` shows of one node."""
 
@@ -135,6 +146,7 @@ class NodeStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     approvals: int = 1
     stages: list[StageStatus] = []
     memory_bytes: int | None = None
+    security: SecurityStatus | None = None  # None: no keys are used
 
 
 class Counters:
@@ -169,3 +181,4 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     environment: str
     approvals: int
     memory_bytes: int | None = None  # resident
+    security: SecurityStatus | None = None

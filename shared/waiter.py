@@ -18,6 +18,7 @@ from typing import Any
 
 import zmq
 
+from .idling import Idle, Idler
 from .sockets import Socket, readable, receive_routed
 
 Receive = Callable[[Socket], list[bytes]]
@@ -26,7 +27,8 @@ Receive = Callable[[Socket], list[bytes]]
 class Waiter:
     """A set of sockets and descriptors to read from. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Idle = Idle.BLOCK) -> None:
+        self._idler = Idler(idle)
         self._epoll = select.epoll()
         self._sockets: dict[int, Socket] = {}
         self._touched: set[Socket] = set()
@@ -63,12 +65,15 @@ class Waiter:
         """
         ready: set[Any] = {socket for socket in self._touched if readable(socket)}
         self._touched.clear()
-        events = self._epoll.poll(0 if ready else timeout_ms / 1_000)
+        events = self._idler.wait(self._poll, 0 if ready else timeout_ms)
         for fd, _ in events:
             ready.add(self._sockets.get(fd, fd))
         if not ready and timeout_ms:
             ready.update(socket for socket in self._sockets.values() if readable(socket))
         return ready
+
+    def _poll(self, timeout_ms: float) -> list[tuple[int, int]]:
+        return self._epoll.poll(timeout_ms / 1_000)
 
     def drain(
         self, socket: Socket, limit: int, receive: Receive = receive_routed

@@ -69,6 +69,9 @@ def alarm_lines(view: View, width: int, height: int) -> list[Line]:
 def now_lines(view: View, width: int, height: int) -> list[Line]:
     """What to do now: contradictions, advice, and the operations that fit with the key to them."""
     rows: list[Line] = []
+    for node in view.nodes:
+        if node.denied:
+            rows += wrapped(f"! {node.why_silent}", width, Tone.BAD)
     for each in view.disagreements:
         said = "; ".join(f"{name} says {text}" for name, text in each.says.items())
         tone = Tone.BAD if each.grave else Tone.WARN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..freshness import Freshness
 from ..view import View
 from ..words import MISSING, age_text, count_text, short_text
-from .lines import Line, Tone, by_age, line, table
+from .lines import Line, Tone, by_age, line, table, wrapped
 
 
 def client_lines(view: View, width: int, height: int) -> list[Line]:
@@ -56,11 +56,11 @@ def _consumers(view: View, width: int) -> list[Line]:
         cells = (node.name, count_text(chunks), count_text(dropped))
         rows.append([line((cell, by_age(Tone.PLAIN, node.freshness))) for cell in cells])
     made = table(rows, width)
+    label = ("release feed ", Tone.LABEL)
+    if view.feed_shut:
+        return [*made, *wrapped(f"release feed not read: {view.feed_shut}", width, Tone.DIM)]
     age = f"{age_text(view.feed_age_s)} ago" if view.feed_age_s is not None else MISSING
-    made.append(
-        line(("release feed ", Tone.LABEL), f"head {count_text(view.feed_seq)}, heard {age}")
-    )
-    return made
+    return [*made, line(label, f"head {count_text(view.feed_seq)}, heard {age}")]
 
 
 def _refusals(view: View, width: int) -> list[Line]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...shared.telemetry import NodeStatus
+from ...shared.telemetry import NodeStatus, SecurityStatus
 from ..freshness import Freshness
+from ..keylist import NO_KEYS
 from ..view import NodeView
 from ..words import MISSING, age_text, bytes_text, count_text, heard_text, ms_text
 from .lines import Line, Tone, by_age, line, table
@@ -29,6 +30,7 @@ def state_line(node: NodeView) -> Line:
         return line((MISSING, Tone.DIM), f"  {why}")
     if node.freshness is Freshness.STALE:
         answers = "no answer" if node.answers is False else "not heard"
+        answers = "key refused" if node.denied else answers
         age = age_text(node.age_s)
         return line((f"~{status.state}", Tone.DIM), "  ", (f"{answers} for {age}", Tone.BAD))
     tone = by_age(state_tone(status.state), node.freshness)
@@ -70,8 +72,16 @@ def _rows(node: NodeView, status: NodeStatus) -> list[tuple[str, Line]]:
         ("up", value(f"{age_text(node.uptime_s)}, start {status.incarnation}, pid {status.pid}")),
         ("control", _control(node)),
         ("clock", value(_skew(node))),
+        ("keys", value(_keys(status.security))),
     ]
     return rows
+
+
+def _keys(security: SecurityStatus | None) -> str:
+    """What has to be equal on both nodes comes first: a panel may be too narrow for the rest."""
+    if security is None:
+        return NO_KEYS
+    return f"{security.keys} allowed, list {security.ring}, own {security.fingerprint}"
 
 
 def _role(status: NodeStatus) -> str:
@@ -91,6 +101,10 @@ def _standing(status: NodeStatus) -> list[tuple[str, str, Tone]]:
         rows.append(("at work", status.operation, Tone.ACCENT))
     if status.fenced:
         rows.append(("fenced", status.fenced, Tone.BAD))
+    if status.security is not None and status.security.error:
+        rows.append(("keys", status.security.error, Tone.BAD))
+    if status.security is not None and status.security.banned:
+        rows.append(("banned", ", ".join(status.security.banned), Tone.WARN))
     if status.paused:
         rows.append(("paused", status.paused, Tone.WARN))
     if status.doubt and status.doubt != status.fenced and not status.promotable:

@@ -38,8 +38,14 @@ class ApproveDialog(Dialog[None]):
             for name, label, hint in FIELDS:
                 with Horizontal(classes="field"):
                     yield Label(label)
-                    value = self._operator if name == "operator" else ""
-                    yield Input(value, placeholder=hint, id=name, compact=True)
+                    is_who = name == "operator"
+                    yield Input(
+                        self._operator if is_who else "",
+                        placeholder=hint,
+                        id=name,
+                        compact=True,
+                        disabled=is_who and self.console.options.by_key,
+                    )
             with Horizontal(classes="buttons"):
                 yield Button("approve", id="approve", variant="warning", compact=True)
                 yield Button("close (esc)", id="leave", compact=True)

@@ -83,7 +83,9 @@ class WorkflowDialog(Dialog[None]):
                 yield Button("close (esc)", id="leave", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#operator", Input).value = self.conductor.workflow.typed.operator
+        who = self.query_one("#operator", Input)
+        who.value = self.conductor.workflow.typed.operator
+        who.disabled = self.console.options.by_key
         if self.conductor.workflow.sent_at is None:
             self.query_one("#reason", Input).focus()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..descriptors import with_spares
+
 
 class Disk:
     """Plain system calls; every method raises OSError as they do."""
@@ -18,7 +20,8 @@ class Disk:
 
         What could not be completed is removed again: half a segment would only hold space.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        fd = with_spares(lambda: os.open(path, flags, 0o644))
         try:
             os.posix_fallocate(fd, 0, size)
             os.fsync(fd)
@@ -36,7 +39,7 @@ class Disk:
 
     def write_file(self, path: Path, data: bytes) -> None:
         """Writes a whole small file, durable by itself; its name is not yet."""
-        with open(path, "wb") as out:
+        with with_spares(lambda: open(path, "wb")) as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())

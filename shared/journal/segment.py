@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from ..descriptors import with_spares
 from ..errors import LocalError, RemoteError, UserError
 from ..limits import MAX_PAYLOAD_BYTES, MIB
 from ..wire import HEADER_BYTES, MAGIC, VERSION, Record, parse_record
@@ -62,7 +63,7 @@ def list_segments(directory: Path) -> list[Segment]:
 def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of `path`. Raises LocalError if it cannot be opened."""
     try:
-        return os.open(path, flags | os.O_CLOEXEC)
+        return with_spares(lambda: os.open(path, flags | os.O_CLOEXEC))
     except OSError as error:
         raise LocalError(f"cannot open {path}: {error.strerror}") from error
 

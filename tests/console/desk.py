@@ -206,6 +206,6 @@ def desk(folder: Path, at_s: float, *, light: bool = False) -> ConsoleApp:
     source = Calm(path, BEFORE_S + at_s)
     source.player.paused = True
     source.clock = Still(T0 + at_s)
-    app = ConsoleApp(source, Options("ann", alert="none", light=light))
+    app = ConsoleApp(source, Options("ann", alert="none", light=light, by_key=True))
     app.hands, app.logbook, app.shelf = StoryHands(), StoryBook(), StoryShelf()
     return app

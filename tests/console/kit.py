@@ -23,6 +23,7 @@ from interlock.shared.telemetry import (
     NodeStatus,
     PendingStatus,
     ProducerStatus,
+    SecurityStatus,
     StageStatus,
     Unprotected,
     Watermarks,
@@ -96,6 +97,10 @@ def told(*inputs: Input, now: float, setting: Setting = SETTING) -> Model:
 
 
 KILLED_S, PROMOTED_S, STORY_S = 20, 40, 60
+KEYS = {
+    "a": SecurityStatus("SHA256:5d1f0c6a9b3e7742", "c3a1b07e94d2f658", 6, []),
+    "b": SecurityStatus("SHA256:e80417ab56c2d93f", "c3a1b07e94d2f658", 6, []),
+}
 
 
 def seq_at(at: float) -> int:
@@ -126,7 +131,7 @@ def _busy(at: float) -> dict[str, Any]:
             StageStatus("ack", 97.0 + 20 * waves, 310.0, 1_500.0),
             StageStatus("release", 29.0, 85.0, 380.0),
         ],
-        "refused": {"intake.gap": 2, "intake.busy": 1},
+        "refused": {"intake.gap": 2, "feed.unknown-key": 4, "intake.busy": 1},
         "memory_bytes": 47 * MIB,
     }
 
@@ -151,6 +156,7 @@ def story(before_s: int = 0) -> list[Input]:
                 state_since_ns=int((T0 + KILLED_S) * 1e9),
                 memory_bytes=44 * MIB,
                 events=NOTED["b"][:3],
+                security=KEYS["b"],
             )
             told += [heard(at, orphan), Silent(at, "a", "no answer within 1 s")]
         else:
@@ -189,6 +195,7 @@ def _together(at: float, seq: int) -> list[Input]:
         why="the standby b follows",
         link=links["a"],
         events=NOTED["a"],
+        security=KEYS["a"],
         **_busy(at),
     )
     standby = status(
@@ -201,6 +208,7 @@ def _together(at: float, seq: int) -> list[Input]:
         link=links["b"],
         memory_bytes=44 * MIB,
         events=NOTED["b"][:2],
+        security=KEYS["b"],
     )
     return [heard(at, leader, 2.4), HeadSeen(at, "a", 3, seq), heard(at, standby, 2.9)]
 
@@ -222,6 +230,7 @@ def _alone(at: float) -> list[Input]:
         why="UNPROTECTED by ann: a has no power",
         events=NOTED["b"],
         state_since_ns=since,
+        security=KEYS["b"],
         **_busy(at),
     )
     return [heard(at, leads, 2.2), HeadSeen(at, "b", 4, seq)]

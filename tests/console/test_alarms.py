@@ -17,6 +17,7 @@ from interlock.shared.telemetry import (
     LinkStatus,
     NodeStatus,
     PendingStatus,
+    SecurityStatus,
     Unprotected,
 )
 
@@ -62,6 +63,9 @@ def test_a_pair_that_is_well_raises_nothing() -> None:
 FULL = PendingStatus(240_000, 1_000, 5.0, 262_144, 64 * MIB)
 SOLO = Unprotected(int(T0 * 1e9), 12, 0)
 LOW = JournalStatus("/d", 1, 2, 64 * MIB, 64 * MIB, 100 * MIB)
+KEYS = SecurityStatus("SHA256:00", "aaaa", 4, [])
+UNREADABLE = SecurityStatus("SHA256:00", "aaaa", 4, [], "allowed.toml is not valid TOML")
+BANS = SecurityStatus("SHA256:00", "aaaa", 4, ["key mallory (SHA256:12)"])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,8 @@ LOW = JournalStatus("/d", 1, 2, 64 * MIB, 64 * MIB, 100 * MIB)
         ((a(), b(role="primary", state="SOLO", epoch=4)), "BOTH_LEAD"),
         ((a(), b(link=LinkStatus(peer="a"))), "WITNESSES"),
         ((a(paused="maintenance"), b()), "PAUSED"),
+        ((a(security=UNREADABLE), b(security=KEYS)), "KEYS_ERROR"),
+        ((a(security=KEYS), b(security=BANS)), "PEER_BANNED"),
     ],
 )
 def test_each_condition_is_found(nodes: tuple[Any, ...], kind: str) -> None:
@@ -98,6 +104,22 @@ def test_a_silent_feed_is_found_and_one_that_was_never_heard_is_not_called_silen
         model.advance(at)
     assert {alarm.kind for alarm in model.view(T0 + 10).alarms} == {"FEED_SILENT"}
     assert raised(a(), b(), head=False) == set()
+
+
+OTHER = msgspec.structs.replace(KEYS, ring="bbbb")
+
+
+@pytest.mark.parametrize("other", [OTHER, None], ids=["another list", "no keys"])
+def test_lists_that_differ_for_longer_than_a_change_takes_are_an_alarm(
+    other: SecurityStatus | None,
+) -> None:
+    assert raised(a(security=KEYS), b(security=other), seconds=9) == set()
+    assert raised(a(security=KEYS), b(security=other), seconds=11) == {"KEYS_DIFFER"}
+
+
+def test_equal_lists_and_one_that_is_not_known_are_none() -> None:
+    assert raised(a(security=KEYS), b(security=KEYS), seconds=15) == set()
+    assert "KEYS_DIFFER" not in raised(a(security=KEYS), seconds=15)
 
 
 def test_pending_that_grows_is_told_before_it_is_full() -> None:

@@ -32,6 +32,15 @@ def test_a_demo_that_is_left_is_judged(tmp_path: Path) -> None:
     assert report.messages == report.confirmed == report.delivered > 0
 
 
+def test_a_demo_with_keys_says_so(tmp_path: Path) -> None:
+    options = WorkerOptions("demo", 1_000, 128, 1, 0.0, False, 65_536)
+    run = DemoRun(options, tmp_path / "pair", AckLevel.WRITTEN, "", secure=True)
+    report = run.run()
+    assert (report.ok, report.secure, report.delivered) == (True, True, 1_000)
+    assert (tmp_path / "pair" / "keys" / "allowed.toml").exists()
+    assert all(node and node.security for node in run.nodes.values())
+
+
 def test_a_node_is_frozen_killed_and_started_again_from_the_dialog(tmp_path: Path) -> None:
     session = session_in(tmp_path)
     session.begin()

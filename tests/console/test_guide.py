@@ -16,6 +16,7 @@ from interlock.console.view import NodeView
 from interlock.runbooks import load, parse
 from interlock.runbooks.verbs import Probe
 from interlock.shared.operations import Operation, Request
+from interlock.shared.telemetry import SecurityStatus
 
 from .kit import T0, gated_pair, heard, status, told
 
@@ -71,6 +72,24 @@ def test_nothing_is_evaluated_on_what_is_old() -> None:
         assert mark(NOTHING, text) is Mark.UNKNOWN
     why = probe_state(Probe(["old.state is GATED"], 1.0), OLD_NEWS, "a")[1]
     assert why == "old.state is GATED: what a says is 30 s old"
+
+
+def keyed(fingerprint: str, incarnation: int = 1) -> list[NodeView]:
+    """The pair, well, with this key of a."""
+    said = status("a", "primary", "GATED", security=SecurityStatus(fingerprint, "aaaa", 4, []))
+    a = msgspec.structs.replace(said, incarnation=incarnation)
+    return nodes_of(heard(T0, a), *gated_pair(T0, 100)[1:])
+
+
+def test_what_has_changed_since_the_runbook_was_opened() -> None:
+    probe = Probe(["old.key-renewed is yes", "old.restarted is no"], 1.0)
+    first = {node.name: node.usable for node in keyed("SHA256:1")}
+    assert probe_state(probe, keyed("SHA256:2"), "a", first) == (Mark.HOLDS, "")
+    assert probe_state(probe, keyed("SHA256:1"), "a", first)[0] is Mark.WRONG
+    assert probe_state(probe, keyed("SHA256:2", 2), "a", first)[0] is Mark.WRONG
+    mark, why = probe_state(probe, keyed("SHA256:2"), "a", {"a": None})
+    assert mark is Mark.UNKNOWN
+    assert "when the runbook was opened is not known" in why
 
 
 def test_a_node_that_was_asked_and_is_silent_does_not_answer_and_tells_nothing_else() -> None:

@@ -20,8 +20,10 @@ from interlock.cli.embedded import EmbeddedPair
 from interlock.shared.commands import ControlReply, GetStatus, Status
 from interlock.shared.errors import Reason
 from interlock.shared.limits import (
+    MAX_BAD_FRAMES,
     MAX_FRAME_BYTES,
     MAX_SMALL_FRAME_BYTES,
+    MAX_SUBMISSION_BYTES,
     MAX_SUBSCRIPTION_BYTES,
 )
 from interlock.shared.messages import (
@@ -53,6 +55,7 @@ from support.pair import (
     host_and_port,
     key,
     pair_of,
+    status,
     wait_for,
 )
 
@@ -89,7 +92,7 @@ REPLIES: dict[str, Codec[Message]] = {
     "control": Codec(ControlReply),
 }
 FRAME_BYTES = {
-    "intake": MAX_FRAME_BYTES,
+    "intake": MAX_SUBMISSION_BYTES,
     "link": MAX_FRAME_BYTES,
     "replay": MAX_SMALL_FRAME_BYTES,
     "control": MAX_SMALL_FRAME_BYTES,
@@ -174,21 +177,47 @@ def test_what_is_no_message_is_refused_as_malformed(
 
 @pytest.mark.parametrize(("node", "socket"), ANSWERING)
 def test_random_bytes_are_refused_as_malformed(pair: EmbeddedPair, node: str, socket: str) -> None:
-    """Half of it pure noise, half of it a good message with a few bytes changed: that may happen
-    to be a message, which is then answered as one."""
+    """Pure noise, and good messages with a few bytes changed: those may happen to be messages,
+    which are then answered as such. From one connection no more than a node listens to."""
     draw = random.Random(f"{node}.{socket}")
     good = encode(GOOD[socket])
+    frames = MAX_BAD_FRAMES - 1
+    with (
+        connected(pair, node, socket) as raw,
+        counted(pair, node, key(socket, Reason.MALFORMED), frames),
+    ):
+        for _ in range(frames):
+            raw.send(draw.randbytes(draw.randrange(300)))
+            assert reason_of(raw.receive(REPLIES[socket])) is Reason.MALFORMED
     with connected(pair, node, socket) as raw:
-        with counted(pair, node, key(socket, Reason.MALFORMED), 150):
-            for _ in range(150):
-                raw.send(draw.randbytes(draw.randrange(300)))
-                assert reason_of(raw.receive(REPLIES[socket])) is Reason.MALFORMED
-        for _ in range(150):
+        for _ in range(frames):
             noisy = bytearray(good)
             for _ in range(draw.randrange(1, 4)):
                 noisy[draw.randrange(len(good))] = draw.randrange(256)
             raw.send(bytes(noisy))
             raw.receive(REPLIES[socket])
+
+
+@pytest.mark.parametrize(("node", "socket"), ANSWERING)
+def test_a_connection_that_sends_too_many_of_them_is_not_listened_to(
+    pair: EmbeddedPair, node: str, socket: str
+) -> None:
+    """Each is answered up to the bound; then neither a bad frame nor a good one is. The status says
+    so, and whoever else asks is answered."""
+    bans = status(pair, node).counters.get("bans", 0)
+    with connected(pair, node, socket) as raw, connected(pair, node, socket) as other:
+        with counted(pair, node, key(socket, Reason.MALFORMED), MAX_BAD_FRAMES):
+            for _ in range(MAX_BAD_FRAMES):
+                raw.send(b"noise")
+                assert reason_of(raw.receive(REPLIES[socket])) is Reason.MALFORMED
+            raw.send(b"noise")
+            raw.send(GOOD[socket])
+            other.send(GOOD[socket])
+            assert other.frames() is not None, "another connection was not answered"
+        assert raw.frames(0) is None, "a connection that is banned was answered"
+        found = status(pair, node)
+        assert found.counters.get("bans", 0) == bans + 1, "the ban was not counted"
+        assert any("too many bad frames" in event for event in found.events), found.events
 
 
 @pytest.mark.parametrize(("node", "socket"), ANSWERING)

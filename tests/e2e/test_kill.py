@@ -49,7 +49,7 @@ def write_rows(path: Path) -> list[str]:
 def wait_for_released(pair: EmbeddedPair, seq: int) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        status = ask_node(pair.config.node("a").control, 0.5)
+        status = ask_node(pair.config, "a", 0.5)
         if status and status.watermarks.released_seq >= seq:
             return
         time.sleep(0.02)
@@ -110,7 +110,7 @@ def test_a_frozen_standby_stalls_the_release_and_nothing_else(tmp_path: Path) ->
         file = tmp_path / "rows.csv"
         write_rows(file)
         pair.kill("b", signal.SIGSTOP)
-        held = ask_node(pair.config.node("a").control)
+        held = ask_node(pair.config, "a")
         assert held is not None
         options = ["-c", pair.config.path, "--producer", "rows", "--format", "csv"]
         publisher = subprocess.Popen(
@@ -119,7 +119,7 @@ def test_a_frozen_standby_stalls_the_release_and_nothing_else(tmp_path: Path) ->
         try:
             end = time.monotonic() + 20
             while time.monotonic() < end:
-                status = ask_node(pair.config.node("a").control)
+                status = ask_node(pair.config, "a")
                 assert status is not None
                 # What was in flight to the standby when it froze cannot have been acked.
                 assert status.watermarks.released_seq <= held.watermarks.accepted_seq

@@ -66,6 +66,11 @@ def refusal(*arguments: object) -> str:
     return str(done.stderr).removeprefix("interlock: ").removesuffix("\n")
 
 
+def change_endpoint(config: Config, node: str, socket: str, to: str) -> None:
+    path, right = Path(config.path), endpoint(config, node, socket)
+    path.write_text(path.read_text("utf-8").replace(f'"{right}"', f'"{to}"'), "utf-8")
+
+
 def ended(pair: EmbeddedPair, name: str) -> int:
     """The exit code of a node that ends by itself."""
     process = pair.processes[name]
@@ -114,9 +119,7 @@ def test_a_mistake_in_the_configuration_is_named_by_file_and_key(
     "wrong", ["tcp://*:7000", "tcp://127.0.0.1", "tcp://127.0.0.1:70000", "udp://127.0.0.1:7000"]
 )
 def test_an_endpoint_that_is_none_is_named(config: Config, socket: str, wrong: str) -> None:
-    path = Path(config.path)
-    right = endpoint(config, "b", socket)
-    path.write_text(path.read_text("utf-8").replace(f'"{right}"', f'"{wrong}"'), "utf-8")
+    change_endpoint(config, "b", socket, wrong)
     complaint = refusal("primary", "-c", config.path)
     assert f"nodes.b.{socket}: '{wrong}' is not an endpoint" in complaint
 
@@ -178,9 +181,9 @@ def test_a_port_in_use_is_named_by_its_key(
 def test_an_endpoint_that_cannot_be_bound_is_named_by_its_key(
     config: Config, wrong: str, told: str
 ) -> None:
-    path = Path(config.path)
-    right = endpoint(config, "a", "replay")
-    path.write_text(path.read_text("utf-8").replace(f'"{right}"', f'"{wrong}"'), "utf-8")
+    """With keys: without them an endpoint that others could reach is not even tried."""
+    change_endpoint(config, "a", "replay", wrong)
+    assert run("keys", "init", "-c", config.path).returncode == 0
     complaint = mistake("primary", "-c", config.path)
     assert complaint.startswith("nodes.a.replay: ")
     assert told in complaint

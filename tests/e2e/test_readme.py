@@ -24,7 +24,11 @@ from support.pair import wait_for, wait_for_state
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 }
@@ -131,8 +135,10 @@ def test_the_failover_of_the_page(tmp_path: Path) -> None:
         line.partition("#")[0].strip() for line in page.splitlines()
     ]
     attest = "a is stopped and stays stopped, not promoted and not in solo since the link broke"
-    typed = "--reason page --operator ann"
-    with EmbeddedPair(tmp_path / "pair") as pair:
+    typed = "--reason page"
+    with EmbeddedPair(tmp_path / "pair", secure=True) as pair:
+        assert pair.config.security is not None
+        who = pair.config.security.operator
         pair.start("a")
         pair.start("b")
         pair.wait_until_gated()
@@ -151,9 +157,36 @@ def test_the_failover_of_the_page(tmp_path: Path) -> None:
             assert "DONE" in terminals.answer(f"{reinstate} {typed} --confirm a")
             wait_for_state(pair, "b", "GATED")
             told = terminals.answer(history)
-            assert re.search(r"promote.*ann.*page", told)
-            assert re.search(r"reinstate.*ann.*page", told)
+            assert re.search(rf"promote.*{who}.*page", told)
+            assert re.search(rf"reinstate.*{who}.*page", told)
             terminals.stop("primary")
+
+
+def test_the_keys_of_the_page(tmp_path: Path) -> None:
+    page = next(block for block in blocks("console") if "keys list" in block)
+    listed, new, publish, revoke, reload = [
+        line.partition("#")[0].strip() for line in page.splitlines()
+    ]
+    with (
+        EmbeddedPair(tmp_path / "pair", secure=True) as pair,
+        contextlib.closing(Terminals(tmp_path)) as terminals,
+    ):
+        pair.start("a")
+        pair.start("b")
+        pair.wait_until_gated()
+        assert len(re.findall("SHA256:", terminals.type(listed))) == 4
+        assert "feed-*" not in terminals.type(listed)
+        assert "is allowed as producer" in terminals.type(new)
+        assert re.search("feed .*feed-[*]", terminals.type(listed))
+        wait_for(
+            "the nodes to take the new list",
+            lambda: "confirmed 1 messages of feed-1" in terminals.answer(publish),
+        )
+        assert "is not allowed any more" in terminals.type(revoke)
+        lists = re.findall(r"(?m)^[ab]: 4 keys, list (\w+): ", terminals.type(reload))
+        assert len(lists) == 2
+        assert lists[0] == lists[1]
+        assert "does not let key feed" in terminals.answer(publish)
 
 
 # Examples -------------------------------------------------------------------------------------
@@ -164,7 +197,7 @@ def test_examples_of_the_sdk(tmp_path: Path) -> None:
     producer, consumer, asynchronous = blocks("python")
     for example in (producer, consumer):
         assert len([line for line in example.splitlines() if line]) <= 10
-    with EmbeddedPair(tmp_path / "pair") as pair:
+    with EmbeddedPair(tmp_path / "pair", secure=True) as pair:
         pair.start("a")
         pair.start("b")
         pair.wait_until_gated()
@@ -237,7 +270,7 @@ def test_files_and_tests_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     tests = known_tests()
     for path, test in re.findall(r"`([\w./-]+\.(?:py|json|toml))(?:::(\w+))?`", text):
-        if path in ("interlock.toml", "node.json"):
+        if Path(path).name in ("interlock.toml", "node.json", "allowed.toml"):
             continue  # a user's files
         assert (ROOT / path).is_file(), path
         if test:

@@ -162,7 +162,7 @@ def test_a_consumer_is_told_in_its_own_words(pair: EmbeddedPair) -> None:
 @pytest.mark.parametrize(
     ("change", "reason", "told"),
     [
-        ({"version": 1}, Reason.WRONG_VERSION, "speaks 2"),
+        ({"version": 1}, Reason.WRONG_VERSION, "speaks 3"),
         ({"version": -1}, Reason.WRONG_VERSION, "version -1"),
         ({"cluster": str(uuid4())}, Reason.WRONG_CLUSTER, "this is cluster"),
         ({"cluster": "c" * 1_000}, Reason.WRONG_CLUSTER, "this is cluster"),

@@ -81,7 +81,7 @@ def hello(**changes: object) -> ProducerHello:
 @pytest.mark.parametrize(
     ("said", "reason", "told"),
     [
-        (hello(version=1), Reason.WRONG_VERSION, "speaks 2"),
+        (hello(version=1), Reason.WRONG_VERSION, "speaks 3"),
         (hello(version=-1), Reason.WRONG_VERSION, "version -1"),
         (hello(cluster=str(uuid4())), Reason.WRONG_CLUSTER, "this is cluster"),
         (hello(cluster="c" * 1_000), Reason.WRONG_CLUSTER, "this is cluster"),
@@ -141,7 +141,7 @@ def link_hello(pair: EmbeddedPair, **changes: object) -> LinkHello:
 @pytest.mark.parametrize(
     ("change", "reason", "told"),
     [
-        ({"version": 1}, Reason.WRONG_VERSION, "speaks version 2"),
+        ({"version": 1}, Reason.WRONG_VERSION, "speaks version 3"),
         ({"cluster": str(uuid4())}, Reason.WRONG_CLUSTER, "this is cluster"),
         ({"cluster": ""}, Reason.WRONG_CLUSTER, "this is cluster"),
         ({"cluster": "c" * 1_000}, Reason.WRONG_CLUSTER, "this is cluster"),

@@ -19,6 +19,7 @@ from typing import Any
 from faults.checker import check, last_line, lines
 from interlock.cli.embedded import EmbeddedPair
 from interlock.cli.init import FILE
+from interlock.cli.keys import security_text
 from interlock.client.control import ask_status
 from interlock.shared.config import AckLevel
 from support.pair import command, wait_for, write_config
@@ -209,14 +210,16 @@ def stage(
     rate: int = RATE,
     **settings: int,
 ) -> Iterator[Stage]:
-    """A gated pair under load. `hosts` are the addresses of the nodes, loopback if none; `rate`:
-    the messages of each producer in a second; `settings` go into the configuration."""
+    """A gated pair under load. `hosts` are addresses of the nodes, which then use keys; if none,
+    it is loopback without keys. `rate`: the messages of each producer in a second; `settings` go
+    into the configuration."""
     path = directory / FILE
     write_config(path, level, **settings)
     if hosts:
         before, _, after = path.read_text("utf-8").partition("[nodes.b]")
         texts = [before.replace("127.0.0.1", hosts["a"]), after.replace("127.0.0.1", hosts["b"])]
-        path.write_text("[nodes.b]".join(texts), "utf-8")
+        keys = security_text("ab")  # who can be reached from elsewhere has to use keys
+        path.write_text("[nodes.b]".join(texts) + keys, "utf-8")
     with Stage(directory, around, environment) as pair:
         try:
             for name in "ab":

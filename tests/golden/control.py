@@ -15,6 +15,7 @@ from interlock.shared.commands import (
     GetPreflight,
     GetQuarantine,
     GetStatus,
+    KeysReloaded,
     Outcome,
     PeerCompare,
     PeerFetch,
@@ -25,6 +26,7 @@ from interlock.shared.commands import (
     QuarantineChunk,
     QuarantineEntry,
     ReadQuarantine,
+    ReloadKeys,
     Status,
     UnderWay,
     Yielded,
@@ -48,6 +50,7 @@ from interlock.shared.telemetry import (
     NodeStatus,
     PendingStatus,
     ProducerStatus,
+    SecurityStatus,
     StageStatus,
     Unprotected,
     Watermarks,
@@ -68,6 +71,8 @@ EPOCH_1 = Epoch(1, "a", Mode.GATED, 1, OPENED.hash)
 EPOCH_2 = Epoch(2, "b", Mode.GATED, 7, LOG["epoch-opened after a switchover"]["hash"])
 TOKEN = records.TOKEN
 PROMOTE = Request(Operation.PROMOTE, "a", solo=True, accept_loss=True)
+FINGERPRINT = "SHA256:0123456789abcdef"
+DIGEST = "9f86d081884c7d65"
 ENTRY = "20150501T000000Z-seq5-6"
 
 
@@ -103,6 +108,7 @@ def status() -> NodeStatus:
         approvals=2,
         stages=[StageStatus("rtt", 250.5, 900.25, 1500.75)],
         memory_bytes=50_000_000,
+        security=SecurityStatus(FINGERPRINT, DIGEST, 4, ["key flood (SHA256:ab12)"], ""),
     )
 
 
@@ -213,7 +219,7 @@ def entry() -> QuarantineEntry:
 
 # (who sends it, the message)
 CONTROL: list[tuple[str, Message]] = [
-    ("anybody", GetStatus(PROTOCOL_VERSION)),
+    ("observer", GetStatus(PROTOCOL_VERSION)),
     ("node", Status(status())),
     ("node", Status(troubled())),
     ("operator", GetPreflight(PROTOCOL_VERSION, CLUSTER, receipt().request)),
@@ -229,6 +235,15 @@ CONTROL: list[tuple[str, Message]] = [
     (
         "node",
         Refused(Reason.UNKNOWN_TOKEN, "the token has expired after 30 s; run the preflight again"),
+    ),
+    ("operator", ReloadKeys(PROTOCOL_VERSION)),
+    ("node", KeysReloaded(DIGEST, 4, [f"removed key flood ({FINGERPRINT})"])),
+    (
+        "node",
+        Refused(
+            Reason.NOT_ALLOWED,
+            f"key ann ({FINGERPRINT}) has the role observer; Execute needs the role operator",
+        ),
     ),
     ("operator", GetQuarantine(PROTOCOL_VERSION)),
     ("node", Quarantine([entry()])),

@@ -18,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 HEADER = struct.Struct("<2sBBIIIQQ16sQQQ")  # the table of `Records`
 GIVE_UP_S = 30.0
-VERSION = 2
+VERSION = 3
 
 
 def connect(kind: int, *endpoints: str) -> zmq.Socket[bytes]:

@@ -80,7 +80,7 @@ def pair_config(level: AckLevel = AckLevel.WRITTEN, approvals: int = 1, **limits
         {"a": node("a", 1), "b": node("b", 11)},
         Timing(),
         msgspec.structs.replace(Limits(), **limits),
-        "pair.toml",
+        path="pair.toml",
     )
 
 

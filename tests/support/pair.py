@@ -85,7 +85,7 @@ def ask(pair: EmbeddedPair, name: str) -> NodeStatus | None:
     """What a node says of itself; None if it does not answer. Fails if its process has ended."""
     process = pair.processes[name]
     assert process.poll() is None, f"node {name} ended:\n{pair.log(name)}"
-    return ask_node(pair.config.node(name).control, 1.0)
+    return ask_node(pair.config, name, 1.0)
 
 
 def status(pair: EmbeddedPair, name: str) -> NodeStatus:

@@ -373,7 +373,8 @@ def test_a_preflight_shows_and_changes_nothing(stage: Stage) -> None:
 
 def test_the_help_tells_exit_codes_and_has_no_way_around_the_confirmation() -> None:
     group = typer.main.get_command(app)
-    for name in (command.value for command in Operation if command.value in group.commands):
+    asked = [each.value for each in Operation if each is not Operation.KEYS]
+    for name in (name for name in asked if name in group.commands):
         command = group.commands[name]
         assert "3 REFUSED" in (command.epilog or "")
         flags = {flag for parameter in command.params for flag in parameter.opts}

@@ -11,12 +11,13 @@ import pytest
 
 from interlock.cli.given import parse_duration_ms
 from interlock.shared.errors import UserError
-from interlock.shared.telemetry import Divergence, NodeStatus, Unprotected
+from interlock.shared.telemetry import Divergence, NodeStatus, SecurityStatus, Unprotected
 from interlock.shared.wording import duration_text
 from interlock.tests.unit.operate_kit import Stage
 
 SECOND = 1_000_000_000
 NOON = 1_700_000_000 * SECOND  # 2023-11-14T22:13:20Z
+KEYS = SecurityStatus("SHA256:0123456789abcdef", "aaaa000011112222", 4, [])
 
 
 @pytest.fixture
@@ -80,6 +81,58 @@ def test_what_is_not_so_takes_no_line(stage: Stage) -> None:
         assert word not in text
     assert "promotable" in text
     assert "what now: nothing to do" in text
+
+
+def test_the_keys_of_each_node_are_shown_and_raise_no_voice_if_all_is_well(stage: Stage) -> None:
+    other = msgspec.structs.replace(KEYS, fingerprint="SHA256:fedcba9876543210")
+    stage.add("a", "primary", "GATED", security=KEYS, refused={"feed.unknown-key": 3})
+    stage.add("b", "secondary", "IN_SYNC", promotable=True, security=other)
+    done = stage.run("status", "--timeout", "0.5")
+    (row,) = [line for line in done.output.splitlines() if line.startswith("keys")]
+    for part in ("SHA256:0123456789abcdef", "SHA256:fedcba9876543210"):
+        assert part in row
+    text = " ".join(done.output.split())
+    assert text.count("4 allowed") == 2
+    assert text.count("aaaa000011112222") == 2
+    assert "a refused 3 x feed.unknown-key" in text
+    for word in ("DIFFER", "BANNED", "KEYS of", "no keys"):
+        assert word not in text
+
+
+def test_without_keys_one_quiet_word_says_so(stage: Stage) -> None:
+    stage.add("a", "primary", "GATED")
+    stage.add("b", "secondary", "IN_SYNC", promotable=True)
+    text = shown(stage, 0)
+    assert text.count("no keys (this machine only)") == 2
+    assert "DIFFER" not in text
+
+
+def test_what_is_wrong_with_the_keys_is_told_first(stage: Stage) -> None:
+    stage.add(
+        "a",
+        "primary",
+        "GATED",
+        security=msgspec.structs.replace(KEYS, error="allowed.toml is not [valid] TOML"),
+    )
+    bad = msgspec.structs.replace(KEYS, ring="bbbb", keys=5, banned=["key mallory (SHA256:12)"])
+    stage.add("b", "secondary", "IN_SYNC", promotable=True, security=bad)
+    text = shown(stage, 0).replace(" │ │ ", " ")
+    assert "KEYS of a: allowed.toml is not [valid] TOML" in text
+    assert "BANNED by b for too many bad frames: key mallory (SHA256:12)" in text
+    assert "THE LISTS OF ALLOWED KEYS DIFFER" in text
+    assert "a has list aaaa000011112222 with 4 keys, b has list bbbb with 5 keys" in text
+    assert text.index("DIFFER") < text.index("GATED for")
+
+
+def test_a_node_with_keys_and_one_without_differ(stage: Stage) -> None:
+    stage.add("a", "primary", "GATED", security=KEYS)
+    stage.add("b", "secondary", "IN_SYNC", promotable=True)
+    assert "b uses no keys" in shown(stage, 0)
+
+
+def test_of_a_node_that_does_not_answer_no_difference_is_told(stage: Stage) -> None:
+    stage.add("a", "primary", "GATED", security=KEYS)
+    assert "DIFFER" not in shown(stage, 0)
 
 
 def test_two_histories_are_shown_side_by_side(stage: Stage) -> None:

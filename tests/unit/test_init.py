@@ -88,7 +88,7 @@ def test_init_tells_ranges_that_are_true(tmp_path: Path, bound: str) -> None:
         path.write_text(text.replace(line, f"{key} = {beyond}"), "utf-8")
         with pytest.raises(UserError, match=rf"\.{key}: expected `int`"):
             load_config(path)
-    assert told == (11 if bound == "lowest" else 10)
+    assert told == (13 if bound == "lowest" else 11)
 
 
 def test_init_takes_names_ports_host_and_level(tmp_path: Path) -> None:
@@ -109,7 +109,11 @@ def test_init_takes_names_ports_host_and_level(tmp_path: Path) -> None:
         "primary": "london",
         "secondary": "new-york",
         "nodes": msgspec.to_builtins(config.nodes),
+        "keys": ["london", "new-york", "app", config.security and config.security.operator],
     }
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == sorted(
+        ["allowed.toml", *(f"{name}.key" for name in told["keys"])]
+    )
     assert UUID(told["cluster"]) == config.pair.cluster
     assert config.pair.ack_level is AckLevel.SYNCED
     assert config.node("london").intake == "tcp://[::1]:9000"

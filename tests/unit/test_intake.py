@@ -52,12 +52,12 @@ def submit(number: int, *bodies: bytes, count: int | None = None) -> Submit:
     return Submit(1, 0, number, size, msgspec.Raw(encode_messages(bodies)))
 
 
-def take(_: int) -> Refusal | None:
+def take(_producer: str, _size: int) -> Refusal | None:
     return None
 
 
-def refuse(reason: Reason) -> Callable[[int], Refusal | None]:
-    return lambda _: Refusal(reason, "not now")
+def refuse(reason: Reason) -> Callable[[str, int], Refusal | None]:
+    return lambda _producer, _size: Refusal(reason, "not now")
 
 
 def reason_of(act: Callable[[], object]) -> Reason:

@@ -28,6 +28,7 @@ from interlock.shared.telemetry import (
     LinkStatus,
     NodeStatus,
     PendingStatus,
+    SecurityStatus,
     Unprotected,
 )
 from interlock.tests.unit.operate_kit import status
@@ -129,6 +130,9 @@ FIELDS: list[tuple[str, dict[str, Any], Value]] = [
     ("refused-busy", {}, 0),
     ("incarnation", {"incarnation": 6}, 6),
     ("version", {"version": "9"}, "9"),
+    ("keys-error", {}, False),
+    ("keys-error", {"security": SecurityStatus("k", "l", 4, [])}, False),
+    ("keys-error", {"security": SecurityStatus("k", "l", 4, [], "unreadable")}, True),
 ]
 
 
@@ -154,6 +158,36 @@ def test_how_far_the_clocks_are_apart_takes_two() -> None:
     ahead = msgspec.structs.replace(B, time_ns=A.time_ns + 2_500_000)
     assert observe(parse_condition("pair.clocks-apart-ms > 2"), scene(b=ahead)) == 2.5
     assert observe(parse_condition("pair.clocks-apart-ms > 2"), scene(b=None)) is None
+
+
+def keyed(node: NodeStatus, key: str, ring: str) -> NodeStatus:
+    return msgspec.structs.replace(node, security=SecurityStatus(key, ring, 4, []))
+
+
+def test_lists_are_equal_if_both_nodes_have_one_and_it_is_the_same() -> None:
+    a = keyed(A, "SHA256:1", "aaaa")
+    assert true("pair.keys-equal is yes", scene(a, keyed(B, "SHA256:2", "aaaa")))
+    assert true("pair.keys-equal is no", scene(a, keyed(B, "SHA256:2", "bbbb")))
+    assert true("pair.keys-equal is no", scene(a, B))
+    assert true("pair.keys-equal is no", scene()), "no list is no equal list"
+    assert not true("pair.keys-equal is yes", scene(a, None))
+
+
+def test_what_has_changed_of_a_node_since_the_run_began() -> None:
+    first = {"a": keyed(A, "SHA256:1", "aaaa"), "b": B}
+    again = msgspec.structs.replace(first["a"], incarnation=2)
+    renewed = keyed(A, "SHA256:2", "aaaa")
+
+    def now(a: NodeStatus | None, begun: dict[str, NodeStatus] = first) -> Scene:
+        return scene_of({"a": a, "b": B}, "a", None, begun)
+
+    assert true("old.restarted is no", now(first["a"]))
+    assert true("old.restarted is yes", now(again))
+    assert true("old.key-renewed is no", now(again))
+    assert true("old.key-renewed is yes", now(renewed))
+    for nobody_knows in (now(None), now(renewed, {}), now(renewed, {"b": B})):
+        assert not true("old.key-renewed is no", nobody_knows)
+        assert not true("old.key-renewed is yes", nobody_knows)
 
 
 def test_what_is_seen_instead_is_told_in_words() -> None:
@@ -188,7 +222,7 @@ def test_what_is_no_condition_is_told(text: str, said: str) -> None:
 
 
 def test_every_subject_has_fields() -> None:
-    assert set(SUBJECTS) == {*(who.value for who in Who), "pair", "producers", "consumer"}
+    assert set(SUBJECTS) == {*(who.value for who in Who), "pair", "producers", "consumer", "thief"}
     for subject, fields in SUBJECTS.items():
         for field in fields:
             assert parse_condition(f"{subject}.{field} is x").field == field

@@ -244,6 +244,26 @@ def test_a_step_about_who_leads_fails_if_nobody_does(stage: FakeStage) -> None:
     assert stage.happened == ["fault kill a", "mended kill"]
 
 
+def test_a_change_counts_from_when_the_run_began_or_a_node_was_heard_first(
+    stage: FakeStage,
+) -> None:
+    said, stage.said["b"] = stage.said["b"], None
+
+    def back() -> None:
+        stage.said["b"] = said
+
+    stage.fake.does[Operation.PAUSE] = back
+    stage.fake.does[Operation.RESUME] = lambda: stage.say("b", incarnation=2)
+    runbook = book(
+        action("pause", "old", "on_unknown: verify"),
+        probe("new.restarted is no"),
+        action("resume", "old", "on_unknown: verify"),
+        probe("new.restarted is yes"),
+        probe("old.restarted is no"),
+    )
+    assert run(runbook, stage).verdict is Verdict.PASS
+
+
 def test_old_and_new_stay_who_they_were(stage: FakeStage) -> None:
     def swap() -> None:
         stage.say("a", role="secondary", state="IN_SYNC")

@@ -47,6 +47,7 @@ FULL = NodeMemory(
     boot="5f0e",
     stopped=Position(41, 2**64 - 1),
     receipts=[RECEIPT],
+    keys="9f86d081884c7d65",
 )
 
 HOLDER = """
