@@ -62,6 +62,7 @@ class Door:
         self.connections = 0
         self._unwelcome = 0  # frames of late of peers that are not listened to
         self._counted_ns = self._crowded_ns = 0
+        self._due = False  # to be opened anew, which failed
         self._keeper = keeper
         self._context, self._waiter, self._counters = context, waiter, counters
         self._key, self._endpoint, self._kind, self._options = key, endpoint, kind, options
@@ -138,6 +139,8 @@ class Door:
     def tend(self, at_ns: int) -> None:
         """Follows who connects and leaves; and gets rid of a flood of those who have no business
         here, and of too many connections, by dropping all: the others come back at once."""
+        if self._due:
+            self.reopen()
         if at_ns - self._counted_ns >= UNWELCOME_NS:
             self._counted_ns, self._unwelcome = at_ns, 0
         elif self._unwelcome > MAX_UNWELCOME_FRAMES:
@@ -169,9 +172,11 @@ class Door:
         """
         try:
             opened = self._open()
-        except UserError:  # no descriptor is left: the connections stay as they are, for now
+        except UserError:  # no descriptor is left: again in a moment, or who is out would stay in
             self._counters.count("doors-not-reopened")
+            self._due = True
             return
+        self._due = False
         if self._reads:
             self._waiter.remove(self.socket)
         self.close()

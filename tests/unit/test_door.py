@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import zmq
@@ -284,6 +285,28 @@ def flood(house: House, client: Client, frames: int) -> None:
         client.socket.send(b"%d" % number)
         if number % 100 == 99:
             house.turn(0)
+
+
+def test_who_is_out_is_dropped_later_if_no_descriptor_was_left(
+    house: House, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a revoked reader would be streamed to until its next accident."""
+    door = house.door("telemetry", zmq.PUB)
+    reader = house.client(door, keys.pairs["eye"], kind=zmq.SUB)
+    house.until(lambda: reader.is_in)
+    with monkeypatch.context() as patch:
+        patch.setattr(door, "_open", no_descriptor)
+        door.reopen()
+        house.turn()
+        assert not reader.gone
+        assert house.counters.counts["doors-not-reopened"] >= 2
+    house.until(lambda: reader.gone)
+    house.turn()
+    assert house.counters.counts["doors-not-reopened"] == 2
+
+
+def no_descriptor() -> NoReturn:
+    raise UserError("cannot open another socket")
 
 
 def test_a_flood_of_a_revoked_key_is_cut_off_and_the_others_come_back(
