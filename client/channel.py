@@ -97,7 +97,7 @@ class Channel:
         else:
             # Without it frames for a node that is down would wait and reach it late.
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        self._watch = Watch(self._socket)
+        self._watch = Watch(self._socket, keys=credentials.used)
         try:
             for endpoint in endpoints:
                 credentials.connect(self._socket, endpoint)

@@ -37,7 +37,7 @@ class Dealer:
 
     def _open(self) -> None:
         self.socket: Socket = make_socket(own_context(), zmq.DEALER)
-        self.watch = Watch(self.socket)
+        self.watch = Watch(self.socket, keys=self._credentials.used)
         try:
             self._credentials.connect(self.socket, self._endpoint)
         except UserError:

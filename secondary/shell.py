@@ -198,7 +198,7 @@ class SecondaryShell:
         link: Socket | None = None
         try:
             link = make_socket(self._io.context, zmq.DEALER, hwm=0)
-            watch = Watch(link)
+            watch = Watch(link, keys=credentials.used)
             self._expected_key = credentials.expected(endpoint)
             credentials.connect(link, endpoint)
         except UserError as error:  # no key is allowed for the primary, or no descriptor is left

@@ -26,12 +26,10 @@ from .policy import may_connect
 from .sockets import Socket, monitored
 
 ENVIRONMENT: Final = "INTERLOCK_KEY"
-_FAILURES: Final = int(
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-)
+_WITHOUT_KEYS: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+_WITH_KEYS: Final = _WITHOUT_KEYS | int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 DENIED: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+_SUCCESS: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 
 Known = tuple[KeyPair | None, KeyRing]
 
@@ -136,19 +134,26 @@ class Credentials:
 class Watch:
     """Sees why the connections of a client's socket fail. For the socket's thread."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, *, keys: bool) -> None:
+        """`keys`: whether they are used. Without, a handshake that is broken off says nothing: the
+        node may just be starting or ending."""
         self._socket = socket
-        self.events = monitored(socket, _FAILURES)
+        self.events = monitored(socket, _SUCCESS | (_WITH_KEYS if keys else _WITHOUT_KEYS))
 
     def failures(self) -> list[tuple[int, str]]:
-        """The failed handshakes since the last call: the event, and the endpoint."""
-        found: list[tuple[int, str]] = []
+        """The handshakes that have failed since the last call and have not succeeded afterwards:
+        the event, and the endpoint."""
+        found: dict[str, int] = {}
         while True:
             try:
-                event = parse_monitor_message(self.events.recv_multipart(zmq.NOBLOCK))
+                told = parse_monitor_message(self.events.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
-                return found
-            found.append((int(event["event"]), event["endpoint"].decode("utf-8", "replace")))
+                return [(event, endpoint) for endpoint, event in found.items()]
+            endpoint, event = told["endpoint"].decode("utf-8", "replace"), int(told["event"])
+            if event == _SUCCESS:
+                found.pop(endpoint, None)
+            else:
+                found[endpoint] = event
 
     def close(self) -> None:
         """Call it before the socket is closed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import msgspec
@@ -285,7 +287,7 @@ def test_a_watch_sees_why_and_where_a_handshake_failed(
     door = house.door("telemetry")
     found = Credentials(lambda: (keys.pairs["app"], KeyRing(keys.entries)), {door._endpoint: "a"})
     socket = make_socket(context, zmq.DEALER)
-    watch = Watch(socket)
+    watch = Watch(socket, keys=True)
     found.connect(socket, door._endpoint)
     seen: list[tuple[int, str]] = []
 
@@ -297,6 +299,53 @@ def test_a_watch_sees_why_and_where_a_handshake_failed(
     assert seen == [(DENIED, door._endpoint)]
     assert watch.failures() == []
     watch.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "events", "told"),
+    [
+        (True, ["NO_DETAIL"], True),
+        (True, ["NO_DETAIL", "SUCCEEDED"], False),
+        (True, ["SUCCEEDED", "NO_DETAIL"], True),
+        (False, ["PROTOCOL"], True),
+        (False, ["PROTOCOL", "SUCCEEDED"], False),
+    ],
+)
+def test_a_failure_that_is_over_is_not_told(
+    context: zmq.Context[Any], keys: bool, events: list[str], told: bool
+) -> None:
+    """A node that was just starting broke a handshake off, and the next one succeeded. Told later,
+    the failure would end a good session: a restart of the primary then took two epochs."""
+    socket = make_socket(context, zmq.DEALER)
+    watch = Watch(socket, keys=keys)
+    playing: zmq.Socket[Any] = context.socket(zmq.PAIR)
+    playing.bind("inproc://played")
+    watch.events.close()
+    watch.events = context.socket(zmq.PAIR)
+    watch.events.connect("inproc://played")
+    for name in events:
+        kind = "HANDSHAKE_" + (name if name == "SUCCEEDED" else f"FAILED_{name}")
+        number = int(getattr(zmq, f"EVENT_{kind}"))
+        playing.send_multipart([struct.pack("=HI", number, 0), b"tcp://127.0.0.1:1"])
+    assert bool(watch.failures()) is told
+    playing.close()
+    watch.close()
+
+
+def test_without_keys_a_handshake_that_is_broken_off_says_nothing(
+    context: zmq.Context[Any],
+) -> None:
+    """The node may just be starting or ending: that is no word on keys."""
+    with create_server(("127.0.0.1", 0)) as server:
+        made = make_socket(context, zmq.DEALER)
+        watch = Watch(made, keys=False)
+        made.connect(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        for _ in range(3):
+            caller, _ = server.accept()
+            caller.recv(10)
+            caller.close()
+        assert watch.failures() == []
+        watch.close()
 
 
 class Patient:
