@@ -356,12 +356,13 @@ def test_idle_connections_keep_nobody_out(guarded: Guarded) -> None:
     """Two thousand to the intake and to control; the node gets rid of them by itself."""
     before = open_files(guarded, "a")
     with ExitStack() as stack:
-        opened = [
-            dial(guarded, stack, "a", socket)
-            for _ in range(IDLE)
-            for socket in ("intake", "control")
-        ]
-        wait_for("a to hold many of them", lambda: open_files(guarded, "a") > before + IDLE)
+        opened, most = [], 0
+        for number in range(IDLE):
+            opened += [dial(guarded, stack, "a", socket) for socket in ("intake", "control")]
+            if number % 50 == 49:
+                most = max(most, open_files(guarded, "a") - before)
+        # The first ones are given up while the last ones come, on a slow machine most of them.
+        assert most > IDLE // 10, f"expected hundreds to be open at once, saw {most}"
         assert_lets_clients_in(guarded, "while-idle")
         guarded.traffic.wait_for_more()
         wait_until_closed(opened)
