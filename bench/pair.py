@@ -6,6 +6,8 @@ by pid, and only those that it started.
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import shutil
 import signal
@@ -165,7 +167,8 @@ class Nodes:
 
 def free_ports(count: int) -> int:
     """The first of `count` ports in a row on loopback that nobody listens on."""
-    for base in PORTS:
+    draw = random.Random(os.getpid() ^ time.time_ns())  # another run may look at the same moment
+    for base in draw.sample(PORTS, len(PORTS)):
         if all(_is_free(base + index) for index in range(count)):
             return base
     raise InterlockError(f"found no {count} free ports in a row on 127.0.0.1")
