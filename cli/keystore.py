@@ -88,6 +88,8 @@ class KeyStore:
                 if not begun:
                     write_pair(path, pair)
                 public = pair.public
+            elif begun:
+                path.unlink()  # of a rotation that was cut short: another key takes its place
             entries[name] = msgspec.structs.replace(entry, public=[*entry.public, public])
         return public
 

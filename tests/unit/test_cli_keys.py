@@ -388,6 +388,24 @@ def test_a_key_is_rotated_where_its_secret_is_or_by_its_public_part(desk: Desk) 
     assert "has no key 'nobody'" in desk.refusal("rotate", "nobody", "--public", old)
 
 
+def test_a_key_made_elsewhere_takes_the_place_of_a_rotation_that_was_cut_short(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret that was left behind would keep the next steps from being done."""
+    with monkeypatch.context() as patch:
+        patch.setattr(keystore_module, "write_ring", no_space)
+        assert desk.invoke("keys", "rotate", "a").exit_code == 2
+    elsewhere = new_pair("a").public
+    desk.keys("rotate", "a", "--public", elsewhere)
+    assert not desk.store.next_path_of("a").exists()
+    desk.keys("rotate", "a", "--finish")
+    assert desk.entries()["a"].public == [elsewhere]
+
+
+def no_space(path: Path, entries: dict[str, Entry]) -> None:
+    raise UserError(f"cannot write {path}: No space left on device")
+
+
 def test_the_next_key_is_not_used_where_the_list_does_not_have_it(desk: Desk) -> None:
     """Another machine's list, older than the rotation: a node would lock itself out."""
     before = desk.store.ring_path.read_text("utf-8")
