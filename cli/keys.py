@@ -110,7 +110,12 @@ def new(
                 f"there is a key {name} already; replace it with: interlock keys rotate {name}"
             )
         entry = Entry(list(dict.fromkeys(role)), [], sorted(set(producer or [])))
-        check_roles(name, entry, "the command")
+        if (KeyRole.PRODUCER in role) != bool(producer):
+            raise UserError(
+                "a producer needs the names that it may use, and nobody else has them: --role "
+                "producer goes with --producer NAME, or --producer 'PREFIX*'"
+            )
+        check_roles(name, entry, "--role")
         own = public or store.make(name).public
         entries[name] = msgspec.structs.replace(entry, public=[own])
     where = f"; its secret is {store.path_of(name)}" if not public else ""
@@ -249,7 +254,9 @@ def reload(
         try:
             reply = control.reload_keys(name)
         except ClientError as error:
-            failed.append(f"node {name}: {error}")
+            failed.append(
+                str(error) if str(error).startswith(f"node {name} ") else f"node {name}: {error}"
+            )
             continue
         digests[name] = reply.digest
         if not as_json:
@@ -258,9 +265,9 @@ def reload(
     if as_json:
         print_json({"digests": digests, "failed": failed})
     if failed:
-        raise UserError("; ".join(failed))
+        raise ClientError("; ".join(failed))
     if len(set(digests.values())) > 1:
-        raise UserError(
+        raise ClientError(
             "the nodes have different lists: copy allowed.toml from one to the other, and reload"
         )
 

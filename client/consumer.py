@@ -18,7 +18,7 @@ import msgspec
 
 from ..shared.clock import now_ns
 from ..shared.config import Config
-from ..shared.idling import Idle, Idler
+from ..shared.idling import Idler, idle_of
 from ..shared.wire import Position
 from .consumer_core import ConsumerStats
 from .endpoints import consumer_endpoints
@@ -64,7 +64,7 @@ class Consumer:
         """
         found = consumer_endpoints(config, feeds, replays, cluster, key)
         self._reading = Reading(found, from_seq, after, control)
-        self._idler = Idler(Idle(idle))
+        self._idler = Idler(idle_of(idle))
         self._lock = threading.Lock()
         self._using = threading.Lock()
         _consumers.add(self)

@@ -14,7 +14,7 @@ import msgspec
 
 from ..shared.clock import now_ns
 from ..shared.config import Config
-from ..shared.idling import Idle
+from ..shared.idling import idle_of
 from .backlog import Batch
 from .endpoints import producer_endpoints
 from .errors import ConnectError, TimeoutExpired
@@ -105,7 +105,7 @@ class Producer:
             resume=resume,
         )
         self._core = core
-        self._line = Line(core, found.credentials, Idle(idle))
+        self._line = Line(core, found.credentials, idle_of(idle))
         try:
             with self._line.lock:
                 connected = self._line.wait(lambda: core.welcomed, connect_timeout)

@@ -174,6 +174,13 @@ def load_config(path: str | Path) -> Config:
     return parse_config(text, path)
 
 
+_CHOICES: dict[str, type[AckLevel | Environment | Idle]] = {
+    "ack_level": AckLevel,
+    "environment": Environment,
+    "idle": Idle,
+}
+
+
 def parse_config(text: str, path: Path) -> Config:
     """Checks the text of a configuration file; `path` is where it is, or is going to be.
 
@@ -181,7 +188,7 @@ def parse_config(text: str, path: Path) -> Config:
     """
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # more than TOMLDecodeError: a number too long
         raise UserError(f"{path} is not valid TOML: {error}") from None
     if "path" in raw:
         raise UserError(f"{path}: unknown key `path`")
@@ -192,6 +199,8 @@ def parse_config(text: str, path: Path) -> Config:
         key = where.strip("`").removeprefix("$.") or "top level"
         if "[...]" in key:
             key = key.replace("[...]", _wrong_node(raw))
+        if choices := _CHOICES.get(key.rpartition(".")[2]):
+            what += "; expected one of " + ", ".join(choice.value for choice in choices)
         raise UserError(f"{path}: {key}: {what[:1].lower()}{what[1:]}") from None
     _check(config)
     return config

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, TypeVar
 
+from .errors import UserError
+
 SPIN_NS: Final = 100_000  # adaptive: a round trip of a pair at rest takes about as long
 MISSES: Final = 8  # looks in vain, one after the other, before it parks at once again
 
@@ -29,6 +31,15 @@ class Idle(Enum):
     BLOCK = "block"  # park at once
     ADAPTIVE = "adaptive"  # look for a while if that has paid lately, then park
     SPIN = "spin"  # never park: for a core of its own
+
+
+def idle_of(text: str) -> Idle:
+    """The strategy of that name. Raises UserError for any other text."""
+    try:
+        return Idle(text)
+    except ValueError:
+        names = ", ".join(each.value for each in Idle)
+        raise UserError(f"idle is {text!r}; expected one of {names}") from None
 
 
 class Idler:

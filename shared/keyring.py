@@ -102,13 +102,20 @@ class KeyRing:
 
 def read_ring(path: Path) -> KeyRing:
     """The list of a file. Raises UserError naming the file, the entry and what was expected."""
+    if not path.parent.is_dir():
+        raise UserError(
+            f"there is no folder of keys {path.parent} (security.keys of the configuration); make "
+            "it with: interlock keys init"
+        )
     check_unchangeable(path.parent)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise UserError(
-            f"there is no list of allowed keys {path}; the first key starts it: interlock keys new"
+            f"there is no list of allowed keys {path}; bring a copy from another machine of the "
+            "pair, or make the first keys with: interlock keys init (or, of this machine's own "
+            "alone, interlock keys new)"
         ) from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -152,7 +159,10 @@ def _entry(name: str, value: object, where: str) -> Entry:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except msgspec.ValidationError as error:
-        raise UserError(f"{where}: keys.{name}: {error}") from None
+        what = str(error)
+        if what.startswith("Invalid enum"):
+            what += "; roles are " + ", ".join(role.value for role in KeyRole)
+        raise UserError(f"{where}: keys.{name}: {what}") from None
     for public in entry.public:
         if not is_public_key(public):
             raise UserError(f"{where}: keys.{name}.public: expected keys of 40 characters (Z85)")

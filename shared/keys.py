@@ -132,6 +132,11 @@ def read_pair(path: Path) -> KeyPair:
     """The key pair of a file. Raises UserError: missing, readable by others, or no key."""
     import zmq
 
+    if not path.parent.is_dir():
+        raise UserError(
+            f"there is no folder of keys {path.parent}; make it with: interlock keys init, or name "
+            "another key with --key or $INTERLOCK_KEY"
+        )
     check_private(path.parent)
     try:
         raw = path.read_bytes()

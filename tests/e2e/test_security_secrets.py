@@ -131,6 +131,9 @@ def test_no_secret_is_told_by_the_nodes_or_the_commands(
         ("preflight", "switchover"),
     ):
         told.append(said(*words, *at))
+    picture = tmp_path / "picture.svg"
+    said("console", *at, "--screenshot", picture)
+    told.append(picture.read_bytes())
     for index, data in enumerate(told):
         assert data, f"expected something to be told at {index}"
         assert_no_secret(f"what was told, {index}: {data[:60]!r}", data, secrets)

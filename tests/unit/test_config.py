@@ -110,7 +110,7 @@ def test_an_unknown_node_is_told_which_there_are(tmp_path: Path) -> None:
         pytest.param(
             'primary = "a"',
             'primary = "a"\nack_level = "maybe"',
-            ["pair.ack_level", "'maybe'"],
+            ["pair.ack_level", "'maybe'", "expected one of received, written, synced"],
             id="bad-ack-level",
         ),
         pytest.param(
@@ -194,6 +194,8 @@ def test_an_unknown_node_is_told_which_there_are(tmp_path: Path) -> None:
             id="time-out-within-two-heartbeats",
         ),
         pytest.param("[pair]", "[pair", ["not valid TOML", "line 1"], id="no-toml"),
+        pytest.param("[pair]", f"x = {'9' * 5000}\n[pair]", ["not valid TOML"], id="long-number"),
+        pytest.param("[pair]", f"x = {'[' * 5000}\n[pair]", ["not valid TOML"], id="deep"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(

@@ -237,7 +237,9 @@ def test_a_missing_key_says_how_to_make_it(folder: Path) -> None:
 
 
 def test_a_key_in_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert f"cannot look at {tmp_path / 'none'}" in refusal(tmp_path / "none" / "a.key")
+    text = refusal(tmp_path / "none" / "a.key")
+    assert f"there is no folder of keys {tmp_path / 'none'}" in text
+    assert "interlock keys init" in text
 
 
 def text_of(**changes: str | int) -> str:
