@@ -18,7 +18,6 @@ import runpy
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -102,14 +101,7 @@ class CountingNodes(Nodes):
         else:
             command[-1] = "interlock.bench.counts"
             command += ["node", str(self.report(name))]
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [*command, role, "-c", self.config.path],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.run(name, [*command, role, "-c", self.config.path])
 
     def report(self, name: str) -> Path:
         return self.directory / f"{name}.counts"

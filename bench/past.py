@@ -24,13 +24,14 @@ from ..shared.wire import HEADER_BYTES
 from .collect import Collector
 from .growth import RECORD
 from .operator import operate
-from .pair import LOOK_S, Nodes
+from .pair import Nodes
 from .raw import RawSession
 from .run import run_on
 from .scenario import Load, Scenario
 
 LIVE_RATE = 10_000.0
 CATCH_UP_S = 120.0
+LOOK_S = 0.005
 MIB = 1024 * 1024
 
 

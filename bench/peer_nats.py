@@ -10,11 +10,11 @@ import json
 import socket
 from typing import Any
 
+from ..client.local import free_ports
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from .contest import Sample, Skipped
 from .daemon import Daemons, dial, program
-from .pair import free_ports
 from .peerload import PeerLoad, Replies, read_until
 
 SERVERS = 3

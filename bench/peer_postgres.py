@@ -11,11 +11,11 @@ import shutil
 import struct
 from pathlib import Path
 
+from ..client.local import free_ports
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from .contest import Sample
 from .daemon import Daemons, dial, program
-from .pair import free_ports
 from .peerload import PeerLoad, Replies, read_until
 
 COMMIT = {AckLevel.RECEIVED: "remote_write", AckLevel.WRITTEN: "remote_write"}

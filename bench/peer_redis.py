@@ -6,11 +6,11 @@ little before its own file has it; with `appendfsync always` the primary's file 
 
 from __future__ import annotations
 
+from ..client.local import free_ports
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from .contest import Sample
 from .daemon import Daemons, dial, program
-from .pair import free_ports
 from .peerload import PeerLoad, Replies
 
 FSYNC = {AckLevel.RECEIVED: "no", AckLevel.WRITTEN: "no", AckLevel.SYNCED: "always"}

@@ -25,12 +25,13 @@ import msgspec
 import typer
 
 from ..client import Consumer, Producer, TimeoutExpired
+from ..client.local import GATED
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from ..shared.operations import Operation
 from ..shared.wire import Kind
 from .operator import operate
-from .pair import GATED, Nodes
+from .pair import Nodes
 from .scenario import Setup
 
 NAME = "bench"

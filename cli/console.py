@@ -37,44 +37,52 @@ class ScreenName(Enum):
     RUNBOOKS = "runbooks"
 
 
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Show everything, operate nothing.")]
+Record = Annotated[
+    Path | None,
+    typer.Option("--record", metavar="FILE", help="Keep telemetry and what is done in FILE."),
+]
+Replay = Annotated[
+    Path | None, typer.Option("--replay", metavar="FILE", help="Play a recording instead.")
+]
+Seek = Annotated[
+    float, typer.Option("--seek", min=0, help="Of --replay: begin so many seconds into it.")
+]
+Screenshot = Annotated[
+    Path | None,
+    typer.Option("--screenshot", metavar="FILE.svg", help="Render one frame and exit."),
+]
+Size = Annotated[str, typer.Option("--size", help="Of --screenshot: columns x rows.")]
+Screen = Annotated[ScreenName, typer.Option("--screen", help="Of --screenshot: which screen.")]
+Web = Annotated[
+    bool, typer.Option("--web", help="Serve it to browsers: read-only, on this machine.")
+]
+Host = Annotated[str, typer.Option("--host", help="Of --web; it knows no passwords.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65_535, help="Of --web.")]
+Operate = Annotated[
+    bool, typer.Option("--operate", help="Of --web: let the browser operate the pair.")
+]
+Alerting = Annotated[Alert, typer.Option(help="How new alarms draw attention.")]
+Light = Annotated[bool, typer.Option("--light", help="Dark letters on light ground.")]
+InBrowser = Annotated[bool, typer.Option("--in-browser", hidden=True)]
+
+
 def console(
     config: ConfigPath = DEFAULT_CONFIG,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Show everything, operate nothing.")
-    ] = False,
-    record: Annotated[
-        Path | None,
-        typer.Option("--record", metavar="FILE", help="Keep telemetry and what is done in FILE."),
-    ] = None,
-    replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="FILE", help="Play a recording instead.")
-    ] = None,
-    seek: Annotated[
-        float, typer.Option("--seek", min=0, help="Of --replay: begin so many seconds into it.")
-    ] = 0.0,
-    screenshot: Annotated[
-        Path | None,
-        typer.Option("--screenshot", metavar="FILE.svg", help="Render one frame and exit."),
-    ] = None,
-    size: Annotated[
-        str, typer.Option("--size", help="Of --screenshot: columns x rows.")
-    ] = "160x48",
-    screen: Annotated[
-        ScreenName, typer.Option("--screen", help="Of --screenshot: which screen.")
-    ] = ScreenName.OVERVIEW,
-    web: Annotated[
-        bool, typer.Option("--web", help="Serve it to browsers: read-only, on this machine.")
-    ] = False,
-    host: Annotated[str, typer.Option("--host", help="Of --web; it knows no passwords.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Of --web.")] = 8_000,
-    operate: Annotated[
-        bool, typer.Option("--operate", help="Of --web: let the browser operate the pair.")
-    ] = False,
-    alert: Annotated[Alert, typer.Option(help="How new alarms draw attention.")] = Alert.FLASH,
-    light: Annotated[bool, typer.Option("--light", help="Dark letters on light ground.")] = False,
-    in_browser: Annotated[bool, typer.Option("--in-browser", hidden=True)] = False,
+    read_only: ReadOnly = False,
+    record: Record = None,
+    replay: Replay = None,
+    seek: Seek = 0.0,
+    screenshot: Screenshot = None,
+    size: Size = "160x48",
+    screen: Screen = ScreenName.OVERVIEW,
+    web: Web = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8_000,
+    operate: Operate = False,
+    alert: Alerting = Alert.FLASH,
+    light: Light = False,
+    in_browser: InBrowser = False,
 ) -> None:
     """Watch and operate the pair: both nodes, alarms, log, history, and every operation.
 

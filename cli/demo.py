@@ -43,48 +43,56 @@ class FailoverKind(Enum):
     KILL_STANDBY = "kill-standby"
 
 
+Messages = Annotated[
+    int,
+    typer.Option(min=0, help="Messages to send; 0: as many as it takes watched, 100,000 headless."),
+]
+Size = Annotated[int, typer.Option(min=1, max=65_536, help="Bytes of each message.")]
+Rate = Annotated[
+    float,
+    typer.Option(min=-1, help="Messages per second; 0: flat out; -1: 2,000 watched, else 0."),
+]
+Kill = Annotated[
+    Victim | None, typer.Option(help="Kill this node half-way, start it again 1 s later.")
+]
+Failover = Annotated[
+    FailoverKind | None,
+    typer.Option(help="Change roles half-way, through the commands that operators use."),
+]
+ClosedLoop = Annotated[
+    bool, typer.Option("--closed-loop", help="One message in flight: measures the RTT.")
+]
+Headless = Annotated[
+    bool,
+    typer.Option("--headless", help="No console, only the report; so without a terminal anyway."),
+]
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Run in this folder and keep it; otherwise a temporary one."),
+]
+Level = Annotated[AckLevel, typer.Option(help="What the standby does before it acknowledges.")]
+Secure = Annotated[
+    bool, typer.Option("--secure", help="With keys: every connection is encrypted and checked.")
+]
+Window = Annotated[
+    int, typer.Option(min=1, max=1_000_000, help="Messages that may be unconfirmed at once.")
+]
+Seed = Annotated[int, typer.Option(help="Of the order flow that is sent.")]
+
+
 def demo(
-    messages: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Messages to send; 0: as many as it takes watched, 100,000 headless."
-        ),
-    ] = 0,
-    size: Annotated[int, typer.Option(min=1, max=65_536, help="Bytes of each message.")] = 128,
-    rate: Annotated[
-        float,
-        typer.Option(min=-1, help="Messages per second; 0: flat out; -1: 2,000 watched, else 0."),
-    ] = -1,
-    kill: Annotated[
-        Victim | None, typer.Option(help="Kill this node half-way, start it again 1 s later.")
-    ] = None,
-    failover: Annotated[
-        FailoverKind | None,
-        typer.Option(help="Change roles half-way, through the commands that operators use."),
-    ] = None,
-    closed_loop: Annotated[
-        bool, typer.Option("--closed-loop", help="One message in flight: measures the RTT.")
-    ] = False,
-    headless: Annotated[
-        bool,
-        typer.Option(
-            "--headless", help="No console, only the report; so without a terminal anyway."
-        ),
-    ] = False,
-    directory: Annotated[
-        Path | None,
-        typer.Option("--dir", help="Run in this folder and keep it; otherwise a temporary one."),
-    ] = None,
-    ack_level: Annotated[
-        AckLevel, typer.Option(help="What the standby does before it acknowledges.")
-    ] = AckLevel.WRITTEN,
-    secure: Annotated[
-        bool, typer.Option("--secure", help="With keys: every connection is encrypted and checked.")
-    ] = False,
-    window: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Messages that may be unconfirmed at once.")
-    ] = 65_536,
-    seed: Annotated[int, typer.Option(help="Of the order flow that is sent.")] = 1,
+    messages: Messages = 0,
+    size: Size = 128,
+    rate: Rate = -1,
+    kill: Kill = None,
+    failover: Failover = None,
+    closed_loop: ClosedLoop = False,
+    headless: Headless = False,
+    directory: Directory = None,
+    ack_level: Level = AckLevel.WRITTEN,
+    secure: Secure = False,
+    window: Window = 65_536,
+    seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
     """Start a pair on this machine, put it under a load of orders, and check every message.

@@ -19,6 +19,7 @@ from typing import IO, Generic, TypeVar
 import msgspec
 
 from ..client.control import ask_node
+from ..client.local import STOP_SECONDS
 from ..shared.config import AckLevel
 from ..shared.errors import InterlockError
 from ..shared.journal import JournalReader, diff, verify
@@ -26,7 +27,7 @@ from ..shared.telemetry import NodeStatus
 from .demo import FailoverKind
 from .demo_failover import Failover
 from .demo_workers import CheckReport, LoadReport, WorkerOptions, rss_mb
-from .embedded import STOP_SECONDS, EmbeddedPair
+from .embedded import EmbeddedPair
 
 SAMPLE_EVERY_S = 0.1
 CALM_SAMPLE_EVERY_S = 0.5  # where asking would be part of what is timed, or the console asks too

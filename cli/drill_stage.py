@@ -21,6 +21,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..client.control import ControlClient
+from ..client.local import free_ports
 from ..runbooks.conditions import Value
 from ..runbooks.parse import Runbook
 from ..runbooks.stage import Measures, UnavailableError
@@ -31,7 +32,7 @@ from ..shared.telemetry import NodeStatus
 from .drill_disk import SmallDisk, damage, faketime
 from .drill_thief import KEY
 from .drill_traffic import DrillTraffic
-from .embedded import EmbeddedPair, free_ports
+from .embedded import EmbeddedPair
 from .init import FILE, render
 from .proxy import Proxy
 

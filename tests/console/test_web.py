@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interlock.cli.embedded import free_ports
+from interlock.client.local import free_ports
 from support.pair import command, mistake, pair_of, write_config
 
 PATIENCE_S = 30.0

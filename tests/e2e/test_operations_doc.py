@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.cli.embedded import free_ports
 from interlock.client.control import ask_status
+from interlock.client.local import free_ports
 from interlock.shared.config import load_config
 from support.pair import wait_for
 

@@ -17,8 +17,9 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from interlock.cli.embedded import EmbeddedPair, free_ports
+from interlock.cli.embedded import EmbeddedPair
 from interlock.cli.main import app
+from interlock.client.local import free_ports
 from interlock.shared.roles import NodeState
 from support.pair import wait_for, wait_for_state
 

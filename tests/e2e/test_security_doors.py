@@ -5,7 +5,6 @@ What must be seen is written out here, and not taken from the product's own tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -23,7 +22,6 @@ from support.attackers import (
     PUBLISHING,
     Caller,
     Guarded,
-    guarded_pair,
     stranger,
 )
 from support.pair import Raw, endpoint, key, refused, status, wait_for
@@ -39,16 +37,7 @@ ALLOWED = {
 }
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded_pair(tmp_path_factory.mktemp("pair")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _the_pair_goes_on(guarded: Guarded) -> Iterator[None]:
-    yield
-    guarded.assert_goes_on()
+pytestmark = pytest.mark.usefixtures("the_pair_goes_on")
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,6 @@ from support.attackers import (
     SOCKETS,
     Caller,
     Guarded,
-    guarded_pair,
 )
 from support.pair import (
     PATIENCE_S,
@@ -77,16 +76,7 @@ NULL_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(48)
 CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(47)
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded_pair(tmp_path_factory.mktemp("pair")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _the_pair_goes_on(guarded: Guarded) -> Iterator[None]:
-    yield
-    guarded.assert_goes_on()
+pytestmark = pytest.mark.usefixtures("the_pair_goes_on")
 
 
 def entry(role: KeyRole, public: str) -> Entry:

@@ -30,20 +30,10 @@ from interlock.shared.messages import (
 from interlock.shared.operations import Operation, Receipt, Request, decode_receipt
 from interlock.shared.telemetry import SecurityStatus
 from interlock.shared.wire import Kind, encode_messages
-from support.attackers import DENIED, GOOD, IN, Caller, Guarded, guarded_pair
+from support.attackers import DENIED, GOOD, IN, Caller, Guarded
 from support.pair import PATIENCE_S, status, wait_for
 
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded_pair(tmp_path_factory.mktemp("pair")) as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def _the_pair_goes_on(guarded: Guarded) -> Iterator[None]:
-    yield
-    guarded.assert_goes_on()
+pytestmark = pytest.mark.usefixtures("the_pair_goes_on")
 
 
 def said_hello(one: Caller, producer: str, session: int) -> Caller:

@@ -51,17 +51,11 @@ from interlock.shared.operations import (
     decode_receipt,
 )
 from interlock.shared.wire import GENESIS, Kind, encode_messages
-from support.attackers import IN, Caller, Guarded, guarded_pair
+from support.attackers import IN, Caller, Guarded
 from support.pair import status, wait_for
 from support.traffic import NAME as LOAD
 
 VERSION = PROTOCOL_VERSION
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded_pair(tmp_path_factory.mktemp("pair")) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,16 @@ from interlock.shared.errors import Reason
 from interlock.shared.keyring import KeyRole
 from interlock.shared.keys import KEY_SUFFIX, KeyPair
 from interlock.shared.operations import Operation
-from support.attackers import Guarded, guarded_pair, stranger
+from support.attackers import Guarded, stranger
 from support.operators import operate
 from support.pair import PATIENCE_S, command, wait_for
 
 SOME = 12  # characters of a secret: so many are not there by chance
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with guarded_pair(tmp_path_factory.mktemp("pair")) as made:
-        made.allow("ann", KeyRole.OPERATOR)
-        yield made
+@pytest.fixture(scope="module", autouse=True)
+def _ann(guarded: Guarded) -> None:
+    guarded.allow("ann", KeyRole.OPERATOR)
 
 
 def secret_files(guarded: Guarded) -> list[Path]:

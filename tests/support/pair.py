@@ -19,9 +19,10 @@ from uuid import uuid4
 import zmq
 
 from interlock import Consumer, Producer
-from interlock.cli.embedded import EmbeddedPair, free_ports
+from interlock.cli.embedded import EmbeddedPair
 from interlock.cli.init import FILE, render
 from interlock.client.control import ask_node
+from interlock.client.local import free_ports
 from interlock.shared.config import AckLevel, Config
 from interlock.shared.errors import Reason
 from interlock.shared.journal import diff

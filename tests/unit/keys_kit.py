@@ -14,7 +14,7 @@ import msgspec
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from interlock.cli.embedded import free_ports
+from interlock.client.local import free_ports
 from interlock.shared.config import Config, SecurityConfig
 from interlock.shared.door import Arrival, Door
 from interlock.shared.doorkeeper import Doorkeeper

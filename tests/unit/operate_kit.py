@@ -15,8 +15,8 @@ import msgspec
 import zmq
 from typer.testing import CliRunner, Result
 
-from interlock.cli.embedded import free_ports
 from interlock.cli.main import app
+from interlock.client.local import free_ports
 from interlock.shared.commands import (
     Approve,
     Approved,

@@ -309,16 +309,22 @@ def no_descriptor() -> NoReturn:
     raise UserError("cannot open another socket")
 
 
-def test_a_flood_of_a_revoked_key_is_cut_off_and_the_others_come_back(
-    house: House, keys: Keys
-) -> None:
-    """Each of its frames would go on costing its receiving, for as long as it likes."""
+def with_a_revoked_one(house: House, keys: Keys) -> tuple[Client, Client]:
+    """Two producers at one door; the first one's key is not allowed any more."""
     door = house.door("intake")
     feed, other = (house.client(door, keys.pairs[name]) for name in ("feed", "other"))
     known(house, feed, b"feed")
     known(house, other, b"other")
     keys.revoke("feed")
     reload(house)
+    return feed, other
+
+
+def test_a_flood_of_a_revoked_key_is_cut_off_and_the_others_come_back(
+    house: House, keys: Keys
+) -> None:
+    """Each of its frames would go on costing its receiving, for as long as it likes."""
+    feed, other = with_a_revoked_one(house, keys)
     house.turn()
     flood(house, feed, MAX_UNWELCOME_FRAMES + 1)
     house.until(lambda: house.counters.counts["doors-reopened"])
@@ -332,12 +338,7 @@ def test_some_frames_of_a_revoked_key_in_each_second_open_nothing_anew(
     house: House, keys: Keys
 ) -> None:
     """A forgotten client that tries now and then must not cost the others their connections."""
-    door = house.door("intake")
-    feed, other = (house.client(door, keys.pairs[name]) for name in ("feed", "other"))
-    known(house, feed, b"feed")
-    known(house, other, b"other")
-    keys.revoke("feed")
-    reload(house)
+    feed, other = with_a_revoked_one(house, keys)
     counter = house.counters.refused_by_reason
     for turn in range(1, 4):
         house.now += UNWELCOME_NS
