@@ -26,6 +26,7 @@ from .sockets import (
     connections_of_each,
     make_socket,
     monitored,
+    readable,
     receive_keyed,
 )
 from .telemetry import Counters
@@ -146,17 +147,7 @@ class Door:
         elif self._unwelcome > MAX_UNWELCOME_FRAMES:
             self._counters.count("doors-reopened")
             self.reopen()
-        for _ in range(CONNECTION_EVENTS_PER_TURN):
-            try:
-                event = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))["event"]
-            except zmq.Again:
-                break
-            if event == _ACCEPTED:
-                self.connections += 1
-            elif event == _GONE:
-                self.connections = max(0, self.connections - 1)
-            else:
-                self._counters.refused(self.domain, Reason.UNKNOWN_KEY)
+        self._follow()
         if self.connections > self._max_connections and at_ns >= self._crowded_ns:
             self._crowded_ns = at_ns + CROWDED_NS
             self._counters.count("doors-reopened")
@@ -164,6 +155,20 @@ class Door:
                 "", self.domain, f"{self.connections} connections at {self.domain}: all are dropped"
             )
             self.reopen()
+
+    def _follow(self) -> None:
+        """Counts who has come and gone. Looking first costs a third of what an Again would, and
+        there is nothing to see most of the time."""
+        for _ in range(CONNECTION_EVENTS_PER_TURN):
+            if not readable(self._events):
+                return
+            event = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))["event"]
+            if event == _ACCEPTED:
+                self.connections += 1
+            elif event == _GONE:
+                self.connections = max(0, self.connections - 1)
+            else:
+                self._counters.refused(self.domain, Reason.UNKNOWN_KEY)
 
     def reopen(self) -> None:
         """Drops all connections, and listens again with the node's present key.
