@@ -118,9 +118,11 @@ def _consumers(report: Report) -> Rows:
     what = "CPU of the primary per message, by consumers"
     yield Target("6", what, "grows by the kernel's copies", told or "not measured", None)
     points = by_what.get(SLEEPING, [])
-    ratio = points[-1].primary_us / points[0].primary_us if len(points) > 1 else None
+    p50 = points[-1].p50_us / points[0].p50_us if len(points) > 1 else None
+    p99 = points[-1].p99_us / points[0].p99_us if len(points) > 1 else None
     count = points[-1].x if points else 16
-    yield _limit("6", f"the same with {count} that sleep, over none", ratio, 1.1, "x")
+    yield _limit("6", f"p50 of the others with {count} that sleep, over none", p50, 1.1, "x")
+    yield _limit("6", "the same: p99, of two short runs", p99, 1.5, "x")
 
 
 def _failover(report: Report) -> Rows:

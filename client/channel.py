@@ -28,11 +28,10 @@ import zmq
 from ..shared.credentials import PLAIN, Credentials, Watch
 from ..shared.errors import UserError
 from ..shared.limits import CONSUMER_HWM_FRAMES, HWM_FRAMES
-from ..shared.sockets import make_socket
+from ..shared.sockets import make_socket, send_frame
 
 # Plain numbers: an operation on pyzmq's enums costs as much as the call that it is for.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
-_EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _POLLOUT: Final = int(zmq.POLLOUT)
 
@@ -105,17 +104,18 @@ class Channel:
             self.close()
             raise
         self.writable = False  # as of the last `receive` that returned None
+        self._look_at = [(self._socket, _POLLIN if kind == zmq.SUB else _POLLIN | _POLLOUT)]
         self.fd = int(self._socket.getsockopt(zmq.FD))
 
     def receive(self) -> bytes | None:
         """The next frame that is here already, or None: then it is right to wait on `fd`."""
-        events = self._socket.getsockopt(_EVENTS)
-        if events & _POLLIN:  # type: ignore[operator]
+        found: list[tuple[Any, int]] = zmq.zmq_poll(self._look_at, 0)
+        if found and found[0][1] & _POLLIN:
             frame: bytes = self._socket.recv(_NOBLOCK)
             if self.denied:
                 self.denied = ""
             return frame
-        self.writable = bool(events & _POLLOUT)  # type: ignore[operator]
+        self.writable = bool(found)
         if time.monotonic_ns() - self._look_ns >= _LOOK_NS:
             self.look()
         return None
@@ -149,7 +149,7 @@ class Channel:
     def send(self, frame: bytes) -> bool:
         """Hands a frame over; false if nobody is connected yet or the queue is full."""
         try:
-            self._socket.send(frame, _NOBLOCK)
+            send_frame(self._socket, frame, _NOBLOCK)
         except zmq.Again:
             return False
         return True

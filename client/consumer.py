@@ -64,6 +64,9 @@ class Consumer:
         """
         found = consumer_endpoints(config, feeds, replays, cluster, key)
         self._reading = Reading(found, from_seq, after, control)
+        self._poll = select.poll()
+        for fd in self._reading.fds:
+            self._poll.register(fd, select.POLLIN)
         self._idler = Idler(idle_of(idle))
         self._lock = threading.Lock()
         self._using = threading.Lock()
@@ -150,10 +153,7 @@ class Consumer:
         wait_ns = min(_WAIT_MS * _MS, self._reading.core.deadline_ns - now)
         if end_ns is not None:
             wait_ns = min(wait_ns, end_ns - now)
-        poll = select.poll()
-        for fd in self._reading.fds:
-            poll.register(fd, select.POLLIN)
-        self._idler.wait(poll.poll, max(0, (wait_ns + _MS - 1) // _MS))
+        self._idler.wait(self._poll.poll, max(0, (wait_ns + _MS - 1) // _MS))
 
     def _forked(self) -> None:
         self._lock, self._using = threading.Lock(), threading.Lock()

@@ -84,6 +84,15 @@ def _read(fd: int) -> None:
             os.read(fd, 64)
 
 
+def _polled(*fds: int) -> select.poll:
+    """What waits for descriptors; -1 stands for one that there is not."""
+    poll = select.poll()
+    for fd in fds:
+        if fd >= 0:
+            poll.register(fd, select.POLLIN)
+    return poll
+
+
 _lines: weakref.WeakSet[Line] = weakref.WeakSet()
 
 
@@ -105,6 +114,7 @@ class Line:
         self._pump_until_ns = self._lead_until_ns = 0
         self._wake_in, self._wake_out = _pipe()
         self._nudge_in, self._nudge_out = _pipe()
+        self._led, self._led_fd = _polled(self._nudge_in), -1  # what a leader waits for
         self._thread = threading.Thread(
             target=self._run, name=f"interlock-{core.name}", daemon=True
         )
@@ -180,15 +190,14 @@ class Line:
         """Waits for the socket outside the lock, as the one thread that does."""
         due_ms = max(0, (self.core.deadline_ns - now + _MS - 1) // _MS)
         wait_ms = min(left_ms, due_ms)
-        poll = select.poll()
-        poll.register(self._nudge_in, select.POLLIN)
-        if self._exchange.fd >= 0:
-            poll.register(self._exchange.fd, select.POLLIN)
+        fd = self._exchange.fd
+        if fd != self._led_fd:
+            self._led, self._led_fd = _polled(self._nudge_in, fd), fd
         self._leading = True
         self._lead_until_ns = now + wait_ms * _MS
         self.lock.release()
         try:
-            self._idler.wait(poll.poll, wait_ms)
+            self._idler.wait(self._led.poll, wait_ms)
         finally:
             self.lock.acquire()
             self._leading = False
@@ -247,11 +256,7 @@ class Line:
             self._tell()
 
     def _sleep(self, fd: int, wait_ms: int) -> None:
-        poll = select.poll()
-        poll.register(self._wake_in, select.POLLIN)
-        if fd >= 0:
-            poll.register(fd, select.POLLIN)
-        poll.poll(wait_ms)
+        _polled(self._wake_in, fd).poll(wait_ms)
         _read(self._wake_in)
 
     def _forked(self) -> None:

@@ -33,7 +33,6 @@ from ..shared.log import LogState
 from ..shared.messages import (
     Confirmed,
     Head,
-    IntakeRequest,
     LinkBeat,
     ProducerBye,
     ProducerHello,
@@ -82,7 +81,7 @@ class PrimaryCore:
         self.duties = Duties(self.reign, self._peering, handed, now_ns)
         self._beat_ns = self._sync_ns = self._look_ns = now_ns
         self._watch = PeerWatch(self.reign, now_ns)
-        self._held_hellos: list[tuple[bytes, ProducerHello, str]] = []
+        self._held: list[tuple[bytes, ProducerHello, str]] = []  # until the epoch is open
         self._hold_until_ns = now_ns + HOLD_HELLO_NS if handed.handover else 0
         self.reign.enter(NodeState.RESUMING, f"waiting for the standby {self.reign.peer}", now_ns)
 
@@ -91,16 +90,16 @@ class PrimaryCore:
     def handle(self, event: Event, now_ns: int, wall_ns: int) -> None:
         """Takes one event in. What follows from it is in the effects of `end_turn`."""
         match event:
-            case FromProducer(sender, message, key):
-                self._on_producer(sender, message, key, now_ns, wall_ns)
-            case KeysChanged():
-                self._on_keys_changed(event, now_ns, wall_ns)
+            case FromProducer():
+                self._on_producer(event, now_ns, wall_ns)
             case FromStandby():
                 self._peering.handle(event, now_ns, wall_ns)
+            case Room():
+                self.reign.room_bytes = event.bytes
+            case KeysChanged():
+                self._on_keys_changed(event, now_ns, wall_ns)
             case Synced(seq):
                 self.reign.synced_seq = max(self.reign.synced_seq, seq)
-            case Room(size):
-                self.reign.room_bytes = size
             case Streamed(session, last, size):
                 if self.reign.standby and self.reign.standby.session == session:
                     self.reign.standby.note_sent(last, size, now_ns)
@@ -120,30 +119,34 @@ class PrimaryCore:
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + TIMER_NS
             self._on_time(now_ns, wall_ns)
-        self.reign.ship(now_ns)
+        reign = self.reign
+        if reign.turn:
+            reign.ship(now_ns)
         self.duties.step(now_ns, wall_ns)
         if self.wants_turn():
             self._catch_up()
         self._release(now_ns)
-        self.duties.after_release(now_ns, wall_ns)
-        if self._held_hellos and (self.reign.epoch or now_ns >= self._hold_until_ns):
+        if reign.draining is not None:
+            self.duties.after_release(reign.draining, now_ns, wall_ns)
+        if self._held and (reign.epoch or now_ns >= self._hold_until_ns):
             self._answer_held(now_ns, wall_ns)
-        effects = self.reign.effects + self.reign.desk.take_effects()
-        self.reign.effects = []
-        if self.reign.become is not None:
-            effects.append(self.reign.become)
+        effects, reign.effects = reign.effects, []
+        effects += reign.desk.take_effects()
+        if reign.become is not None:
+            effects.append(reign.become)
         return effects
 
     @property
     def sessions(self) -> list[tuple[bytes, int]]:
         """Where producers are, to be told when the lead goes to the other node."""
-        held = [(sender, hello.session) for sender, hello, _ in self._held_hellos]
+        held = [(sender, hello.session) for sender, hello, _ in self._held]
         return held + [(each.sender, each.session) for each in self.intake.sessions()]
 
     def wants_turn(self) -> bool:
         """Whether there is more to do at once, without waiting for an event."""
-        standby = self.reign.standby
-        return bool(standby and standby.has_window() and standby.sent.seq < self.reign.written_seq)
+        reign = self.reign
+        standby = reign.standby
+        return standby is not None and standby.sent.seq < reign.written_seq and standby.has_window()
 
     @property
     def prunable_seq(self) -> int:
@@ -160,9 +163,8 @@ class PrimaryCore:
 
     # Intake -----------------------------------------------------------------------------------
 
-    def _on_producer(
-        self, sender: bytes, message: IntakeRequest, key: str, now_ns: int, wall_ns: int
-    ) -> None:
+    def _on_producer(self, event: FromProducer, now_ns: int, wall_ns: int) -> None:
+        sender, message, key = event.sender, event.message, event.key
         try:
             match message:
                 case Submit():
@@ -193,8 +195,8 @@ class PrimaryCore:
         # Before an epoch is open the tail may still be fetched, and with it messages of this very
         # producer: a number given now could be one that the tail already holds.
         if not self.reign.epoch:
-            if self._hold_until_ns and len(self._held_hellos) < MAX_PRODUCERS:
-                self._held_hellos.append((sender, hello, key))
+            if self._hold_until_ns and len(self._held) < MAX_PRODUCERS:
+                self._held.append((sender, hello, key))
                 return
             raise self._not_open()
         session, older = self.intake.hello(sender, hello, key)
@@ -219,19 +221,17 @@ class PrimaryCore:
 
     def _answer_held(self, now_ns: int, wall_ns: int) -> None:
         """The epoch that was handed over is open now; or it was not opened in time."""
-        held, self._held_hellos = self._held_hellos, []
+        held, self._held = self._held, []
         self._hold_until_ns = 0
         for sender, hello, key in held:
-            self._on_producer(sender, hello, key, now_ns, wall_ns)
+            self._on_producer(FromProducer(sender, hello, key), now_ns, wall_ns)
 
     def _on_keys_changed(self, event: KeysChanged, now_ns: int, wall_ns: int) -> None:
         """Sessions end whose key may not use their name any more; the log is told of the change."""
         for session in self.intake.end_unwelcome(event.may):
             text = f"the key of this session may not submit as {session.name} any more"
             self.reign.reply(session.sender, Refused(Reason.NOT_ALLOWED, text, session.session))
-        self._held_hellos = [
-            held for held in self._held_hellos if event.may(held[2], held[1].producer)
-        ]
+        self._held = [held for held in self._held if event.may(held[2], held[1].producer)]
         self.reign.desk.on_keys_changed(event, now_ns, wall_ns)
         self.reign.save(keys=event.digest)
 
@@ -335,9 +335,10 @@ class PrimaryCore:
             return
         if gate.released_seq == before:
             return
-        for known in self.intake.known_awaiting():  # older than what was pending
-            self.intake.awaiting.pop(known.session.name)  # what still waits is put back
-            self._confirm_known(known)
+        if self.intake.awaiting:  # older than what was pending
+            for known in self.intake.known_awaiting():
+                self.intake.awaiting.pop(known.session.name)  # what still waits is put back
+                self._confirm_known(known)
         for name, runs in confirmations(released).items():
             session = self.intake.of(name)
             if session is not None:

@@ -180,7 +180,8 @@ class Duties:
             reign.enter(NodeState.STALLED, "the time that was given to solo is over", now_ns)
         if reign.draining is not None:
             self._step_drain(reign.draining, now_ns, wall_ns)
-        self._end_overtaken(now_ns, wall_ns)
+        if reign.desk.order is not None:
+            self._end_overtaken(reign.desk.order, now_ns, wall_ns)
         if (self._peering.receipts or reign.memory.receipts) and self._may_log():
             kept, theirs = reign.memory.receipts, self._peering.receipts
             self._peering.receipts = []
@@ -188,11 +189,11 @@ class Duties:
                 self.keep_receipt(receipt, now_ns, wall_ns)
             reign.save(receipts=[])
 
-    def _end_overtaken(self, now_ns: int, wall_ns: int) -> None:
+    def _end_overtaken(self, order: Order, now_ns: int, wall_ns: int) -> None:
         """Ends an operation that something else has overtaken: the epoch that was to be closed was
         opened anew, or the node came to lead again before what it did as a standby had ended."""
-        reign, order = self._reign, self._reign.desk.order
-        if order is None or reign.become is not None or self._opening is not None:
+        reign = self._reign
+        if reign.become is not None or self._opening is not None:
             return
         if order.post is not self:
             text = f"{reign.node} is {reign.holder.state.value} by now: {reign.holder.why}"
@@ -239,12 +240,11 @@ class Duties:
             text = f"nothing was changed, the primary goes on: {why}"
             reign.desk.finish(Result.REFUSED, text, now_ns, wall_ns)
 
-    def after_release(self, now_ns: int, wall_ns: int) -> None:
+    def after_release(self, draining: Draining, now_ns: int, wall_ns: int) -> None:
         """Once a turn, after the gate: surrenders when the closing record is released, that is when
         the standby holds the whole epoch."""
         reign = self._reign
-        draining = reign.draining
-        if draining is None or draining.closed is None or reign.become is not None:
+        if draining.closed is None or reign.become is not None:
             return
         if reign.gate.released_seq < draining.closed.seq:
             return

@@ -248,12 +248,11 @@ class Intake:
                 Reason.BAD_COUNT,
                 f"the submission counts {submit.count} messages and holds {len(messages)}",
             )
-        longest = max(map(len, messages))
-        if longest > self._limits.max_message_bytes:
+        limit = self._limits.max_message_bytes
+        if size > limit and (longest := max(map(len, messages))) > limit:
             raise RemoteError(
                 Reason.OVERSIZED,
-                f"a message of {longest} bytes; limits.max_message_bytes is "
-                f"{self._limits.max_message_bytes}",
+                f"a message of {longest} bytes; limits.max_message_bytes is {limit}",
             )
         return messages
 

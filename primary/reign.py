@@ -104,8 +104,6 @@ class Reign:
 
     def ship(self, now_ns: int) -> None:
         """Sends the turn's records to a standby that is at their start, and has them written."""
-        if not self.turn:
-            return
         turn, self.turn = self.turn, []
         standby = self.standby
         if standby and standby.takes_live(turn[0].first_seq):
@@ -116,15 +114,17 @@ class Reign:
         self.append([record.raw for record in turn], self.turn_bytes, turn[-1].last.seq)
         if self.level is AckLevel.SYNCED or self.solo is not None:
             self.effects.append(Sync())
-        self.counters.count("records", len(turn))
-        self.counters.count("messages", self.written_seq - turn[0].first_seq + 1)
-        self.counters.count("bytes", self.turn_bytes)
+        counts = self.counters.counts
+        counts["records"] += len(turn)
+        counts["messages"] += self.written_seq - turn[0].first_seq + 1
+        counts["bytes"] += self.turn_bytes
         self.turn_bytes = 0
 
     def append_control(self, record: Sequenced, now_ns: int) -> None:
         """Writes one control record, durably, and only then sends it to the standby. What was
         sequenced before it in this turn goes first."""
-        self.ship(now_ns)
+        if self.turn:
+            self.ship(now_ns)
         self.gate.hold(record)
         self.append([record.raw], len(record.raw), record.last.seq, durable=True)
         self.record_ns = now_ns

@@ -8,15 +8,24 @@ from __future__ import annotations
 import zmq
 
 from ..shared.clock import now_ns, wall_ns
-from ..shared.effects import Append, Become, Effect, MarkQuarantine, Publish, SendLink, StreamLink
+from ..shared.effects import (
+    Append,
+    Become,
+    Effect,
+    MarkQuarantine,
+    Publish,
+    Reply,
+    SendLink,
+    StreamLink,
+)
 from ..shared.errors import RemoteError
 from ..shared.events import Room, Synced
 from ..shared.handed import Handed
 from ..shared.limits import INTAKE_PER_TURN
 from ..shared.messages import Codec, LinkFromSecondary, LinkHello, LinkRecords
 from ..shared.nodeio import NodeIO
-from ..shared.panel import one_frame
 from ..shared.policy import check_peer
+from ..shared.sockets import send_frame
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from ..shared.wire import last_position
@@ -24,6 +33,7 @@ from .core import PrimaryCore
 from .events import Event, FromStandby, Streamed
 from .status import primary_status
 
+_NOBLOCK = int(zmq.NOBLOCK)
 _from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
 
 
@@ -32,6 +42,7 @@ class PrimaryShell:
 
     def __init__(self, io: NodeIO, memory: NodeMemory, handed: Handed) -> None:
         self._io = io
+        self._become: Become | None = None  # the core's last effect
         # The time of the turn, read once: after the poll, so that it is that of what arrived.
         self._now_ns, self._wall_ns = now_ns(), wall_ns()
         self._core = PrimaryCore(io.config, io.name, memory, io.journal.state, handed, self._now_ns)
@@ -42,34 +53,36 @@ class PrimaryShell:
         Raises LocalError or UserError if the node cannot go on.
         """
         io, core = self._io, self._core
+        panel, reign, stages, perform = io.panel, core.reign, core.stages, self._perform
         self._take_journal()
         self._take(io.quarantined())
         at_once = True
-        while not io.stopping:
-            ready = io.poll(at_once=at_once)
-            self._now_ns, self._wall_ns = now_ns(), wall_ns()
+        while not panel.stopping:
+            ready = panel.poll(at_once=at_once)
+            now, wall = self._now_ns, self._wall_ns = now_ns(), wall_ns()
+            due = io.is_due(ready, now)
             if io.journal.wakeup_fd in ready:
                 self._take_journal()
             if io.link.socket in ready:
                 self._receive_link()
             if io.intake.socket in ready:
-                for submitted in io.requests(self._now_ns):
-                    self._take(submitted)
+                for submitted in io.requests(now):
+                    core.handle(submitted, now, wall)
                     if core.turn_is_full():
                         break
-            for event in io.commands(ready, self._status):
-                self._take(event)
-            stages, turn = core.stages, core.reign.turn
-            if turn and stages.is_due(self._now_ns):
-                stages.begin(turn[-1].last.seq, self._now_ns, now_ns())
-            for effect in core.end_turn(self._now_ns, self._wall_ns):
-                if isinstance(effect, Become):
-                    return effect
-                self._perform(effect)
-            released_seq = core.reign.gate.released_seq
+            if due:
+                for event in io.commands(ready, self._status):
+                    core.handle(event, now, wall)
+            if reign.turn and stages.is_due(now):
+                stages.begin(reign.turn[-1].last.seq, now, now_ns())
+            for effect in core.end_turn(now, wall):
+                perform(effect)
+            if self._become is not None:
+                return self._become
             if stages.seq:
-                stages.performed(released_seq, self._now_ns, now_ns())
-            io.serve(ready, released_seq, core.prunable_seq, self._now_ns, self._status)
+                stages.performed(reign.gate.released_seq, now, now_ns())
+            if due:
+                io.serve(ready, reign.gate.released_seq, core.prunable_seq, now, self._status)
             at_once = core.wants_turn()
         return None
 
@@ -99,11 +112,11 @@ class PrimaryShell:
         self._take(Room(journal.room_bytes))
 
     def _receive_link(self) -> None:
-        io = self._io
+        io, peer = self._io, self._core.reign.peer
         for sender, who, frames in io.link.arrivals(INTAKE_PER_TURN, self._now_ns):
             try:
-                message = _from_secondary.decode(one_frame(frames))
-                check_peer(who, io.config.peer_of(io.name))
+                message = _from_secondary.decode_only(frames)
+                check_peer(who, peer)
             except RemoteError as error:
                 io.refuse(io.link, sender, who, error)
                 continue
@@ -116,18 +129,22 @@ class PrimaryShell:
     def _perform(self, effect: Effect) -> None:
         io = self._io
         match effect:
-            case SendLink(to, message):
-                io.send(io.link, to, message)
-            case Publish(frame):
-                io.feed.socket.send(frame, zmq.NOBLOCK)
+            case SendLink():
+                io.send(io.link, effect.to, effect.message)
+            case Append():
+                io.perform(effect, self._core.reign.log, self._now_ns)
+                self._take(Room(io.journal.room_bytes))
+            case Reply():
+                io.send(io.intake, effect.to, effect.message)
+            case Publish():
+                send_frame(io.feed.socket, effect.frame, _NOBLOCK)
             case StreamLink(to, session, after_seq, max_bytes):
                 self._stream(to, session, after_seq, max_bytes)
             case MarkQuarantine():
                 io.perform(effect, self._core.reign.log, self._now_ns)
                 self._take(io.quarantined())
-            case Append():
-                io.perform(effect, self._core.reign.log, self._now_ns)
-                self._take(Room(io.journal.room_bytes))
+            case Become():
+                self._become = effect
             case _:
                 io.perform(effect, self._core.reign.log, self._now_ns)
 

@@ -15,6 +15,7 @@ from ..shared.telemetry import StageStatus
 NAMES = ("intake", "replicate+write", "ack", "release", "rtt")
 SAMPLES = 512  # kept of each step
 EVERY_NS = 2_000_000  # between two records that are timed
+REPORT_EVERY_NS = 1_000_000_000
 LATELY_NS = 10_000_000_000  # older samples tell nothing of now
 
 
@@ -25,6 +26,8 @@ class Stages:
         self.seq = 0  # of the record that is being timed; 0: none
         self._taken_ns = self._sequenced_ns = self._written_ns = 0
         self._due_ns = 0
+        self._report: list[StageStatus] = []
+        self._reported_ns = -REPORT_EVERY_NS
         self._samples: deque[tuple[int, tuple[int, ...]]] = deque(maxlen=SAMPLES)
 
     def is_due(self, now_ns: int) -> bool:
@@ -53,7 +56,14 @@ class Stages:
         self.seq, self._due_ns = 0, now_ns + EVERY_NS
 
     def report(self, now_ns: int) -> list[StageStatus]:
-        """Each step, by what was timed lately; empty if nothing was."""
+        """Each step, by what was timed lately; empty if nothing was. It is made anew once a second:
+        sorting all samples takes as long as a few messages do."""
+        if not self._report or now_ns - self._reported_ns >= REPORT_EVERY_NS:
+            self._reported_ns = now_ns
+            self._report = self._summaries(now_ns)
+        return self._report
+
+    def _summaries(self, now_ns: int) -> list[StageStatus]:
         while self._samples and now_ns - self._samples[0][0] > LATELY_NS:
             self._samples.popleft()
         columns = zip(*(steps for _, steps in self._samples), strict=True)

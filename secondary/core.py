@@ -127,6 +127,8 @@ class SecondaryCore:
         match event:
             case FromPrimary():
                 self._stream.handle(event, now_ns)
+            case Room():
+                self.room_bytes = event.bytes
             case FromProducer(sender, message, _):
                 self._on_producer(sender, message)
             case LinkDenied(text):
@@ -139,8 +141,6 @@ class SecondaryCore:
                     self.hang_up(f"the key of {self.node} has changed", now_ns)
             case Synced(seq):
                 self.synced_seq = max(self.synced_seq, seq)
-            case Room(size):
-                self.room_bytes = size
             case FromControl():
                 self.desk.on_control(event, now_ns, wall_ns)
             case Quarantined(entries):
@@ -163,8 +163,8 @@ class SecondaryCore:
             self._parting.on_time(now_ns)
             self.desk.talk.expire(now_ns, wall_ns)
         self.duties.resume_order(now_ns, wall_ns)
-        effects = self.effects + self.desk.take_effects()
-        self.effects = []
+        effects, self.effects = self.effects, []
+        effects += self.desk.take_effects()
         if self.become is not None:
             effects.append(self.become)
         return effects

@@ -30,10 +30,9 @@ from ..shared.messages import (
     encode,
 )
 from ..shared.nodeio import NodeIO
-from ..shared.panel import one_frame
 from ..shared.policy import check_peer
 from ..shared.roles import Role
-from ..shared.sockets import Socket, make_socket, receive_dealt
+from ..shared.sockets import Socket, make_socket, receive_dealt, send_frame
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from .core import SecondaryCore
@@ -44,6 +43,7 @@ from .status import secondary_status
 REFUSAL_LINGER_MS = 500
 WATCH_EVERY_NS = 50_000_000
 
+_NOBLOCK = int(zmq.NOBLOCK)
 _from_primary: Codec[LinkFromPrimary] = Codec(LinkFromPrimary)
 _from_secondary: Codec[LinkFromSecondary] = Codec(LinkFromSecondary)
 
@@ -53,6 +53,7 @@ class SecondaryShell:
 
     def __init__(self, io: NodeIO, memory: NodeMemory, handed: Handed) -> None:
         self._io = io
+        self._become: Become | None = None  # the core's last effect
         self._primary_link = io.config.node(io.config.peer_of(io.name)).link
         self._link: Socket | None = None
         self._watch: Watch | None = None
@@ -69,30 +70,34 @@ class SecondaryShell:
         Raises LocalError or UserError if the node cannot go on.
         """
         io, core = self._io, self._core
+        panel, perform = io.panel, self._perform
         self._take_journal()
         self._take(io.quarantined())
         at_once = True
-        while not io.stopping:
-            ready = io.poll(at_once=at_once)
+        while not panel.stopping:
+            ready = panel.poll(at_once=at_once)
             at_once = False
-            self._now_ns, self._wall_ns = now_ns(), wall_ns()
+            now, wall = self._now_ns, self._wall_ns = now_ns(), wall_ns()
+            due = io.is_due(ready, now)
             if io.journal.wakeup_fd in ready:
                 self._take_journal()
             if self._link is not None and self._link in ready:
                 self._receive_link(self._link)
-            self._watch_link()
+            if due:
+                self._watch_link()
+                for event in io.commands(ready, self._status):
+                    core.handle(event, now, wall)
             if io.link.socket in ready:
                 self._refuse_dialling()
             if io.intake.socket in ready:
-                for submitted in io.requests(self._now_ns):
-                    self._take(submitted)
-            for event in io.commands(ready, self._status):
-                self._take(event)
-            for effect in core.end_turn(self._now_ns, self._wall_ns):
-                if isinstance(effect, Become):
-                    return effect
-                self._perform(effect)
-            io.serve(ready, core.released_seq, core.released_seq, self._now_ns, self._status)
+                for submitted in io.requests(now):
+                    core.handle(submitted, now, wall)
+            for effect in core.end_turn(now, wall):
+                perform(effect)
+            if self._become is not None:
+                return self._become
+            if due:
+                io.serve(ready, core.released_seq, core.released_seq, now, self._status)
         return None
 
     def hand_over(self) -> Handed:
@@ -129,7 +134,7 @@ class SecondaryShell:
             return
         for frames in self._io.waiter.drain(link, INTAKE_PER_TURN, receive_dealt):
             try:
-                message = _from_primary.decode(one_frame(frames))
+                message = _from_primary.decode_only(frames)
             except RemoteError as error:
                 self._io.counters.refused("link", error.reason)
                 continue
@@ -162,7 +167,7 @@ class SecondaryShell:
         for sender, who, frames in io.link.arrivals(INTAKE_PER_TURN, self._now_ns):
             error = RemoteError(Reason.NOT_PRIMARY, f"node {io.name} is a secondary too")
             try:
-                session = _from_secondary.decode(one_frame(frames)).session
+                session = _from_secondary.decode_only(frames).session
                 check_peer(who, self._core.peer)
             except RemoteError as refused:
                 io.refuse(io.link, sender, who, refused)
@@ -173,8 +178,11 @@ class SecondaryShell:
     def _perform(self, effect: Effect) -> None:
         io = self._io
         match effect:
-            case SendLink(_, message):
-                self._send(encode(message))
+            case Append():
+                io.perform(effect, self._core.log, self._now_ns)
+                self._take(Room(io.journal.room_bytes))
+            case SendLink():
+                self._send(encode(effect.message))
             case SendTail(session, after_seq, max_bytes):
                 tail = io.journal.read(after_seq + 1, max_bytes, self._core.log.last_seq)
                 self._send(encode(LinkTail(session, tail)))
@@ -185,9 +193,8 @@ class SecondaryShell:
             case MarkQuarantine():
                 io.perform(effect, self._core.log, self._now_ns)
                 self._take(io.quarantined())
-            case Append():
-                io.perform(effect, self._core.log, self._now_ns)
-                self._take(Room(io.journal.room_bytes))
+            case Become():
+                self._become = effect
             case _:
                 io.perform(effect, self._core.log, self._now_ns)
 
@@ -206,14 +213,14 @@ class SecondaryShell:
             if link is not None:
                 link.close()
             return
-        self._io.waiter.add(link)
+        self._io.waiter.add(link, often=True)
         self._link, self._watch = link, watch
 
     def _send(self, frame: bytes) -> None:
         if self._link is None:
             return
         try:
-            self._link.send(frame, zmq.NOBLOCK)
+            send_frame(self._link, frame, _NOBLOCK)
         except zmq.Again:
             # What came broke ZMTP, so libzmq has given the connection up for good. The core will
             # hear nothing more on this socket, and dials on a new one.

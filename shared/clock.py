@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 
+# Nanoseconds since 1970: for records and for people. May step.
+wall_ns = time.time_ns
 
-def wall_ns() -> int:
-    """Nanoseconds since 1970: for records and for people. May step."""
-    return time.time_ns()
-
-
-def now_ns() -> int:
-    """Nanoseconds that never step: for intervals and time-outs."""
-    return time.monotonic_ns()
+# Nanoseconds that never step: for intervals and time-outs.
+now_ns = time.monotonic_ns

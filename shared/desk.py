@@ -12,7 +12,7 @@ meanwhile the standby was promoted from another console. The token names that wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import msgspec
@@ -132,8 +132,10 @@ class Desk:
                 Reason.WRONG_NODE, f"node {message.node}; the peer of this node is {self._peer}"
             )
 
-    def take_effects(self) -> list[Effect]:
+    def take_effects(self) -> Sequence[Effect]:
         """What is to be done since the last call, after the effects of the core."""
+        if not self.effects and not self.talk.effects:
+            return ()
         effects = self.effects + self.talk.effects
         self.effects, self.talk.effects = [], []
         return effects

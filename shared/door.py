@@ -17,7 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .doorkeeper import Doorkeeper
 from .errors import Reason, RemoteError, UserError
-from .keyring import Principal
+from .keyring import KeyRing, Principal
 from .limits import CONNECTION_EVENTS_PER_TURN, MAX_UNWELCOME_FRAMES
 from .policy import DOORS, denied, may_connect
 from .sockets import (
@@ -26,8 +26,8 @@ from .sockets import (
     connections_of_each,
     make_socket,
     monitored,
-    readable,
     receive_keyed,
+    receive_routed,
 )
 from .telemetry import Counters
 from .waiter import Waiter
@@ -35,6 +35,7 @@ from .waiter import Waiter
 CROWDED_NS: Final = 2_000_000_000  # idle connections end by themselves after so long
 UNWELCOME_NS: Final = 1_000_000_000
 REOPEN_SECONDS: Final = 2.0  # for the old socket to give its port back
+OFTEN: Final = frozenset({"intake", "link"})  # messages come through these
 _ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
 _GONE: Final = int(zmq.EVENT_DISCONNECTED)
 _FAILED: Final = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
@@ -65,6 +66,9 @@ class Door:
         self._counted_ns = self._crowded_ns = 0
         self._due = False  # to be opened anew, which failed
         self._keeper = keeper
+        self._ring: KeyRing | None = None  # of which `_allowed` was made
+        self._allowed: dict[str, Principal] = {}
+        self._receive = receive_keyed if keeper.on else receive_routed
         self._context, self._waiter, self._counters = context, waiter, counters
         self._key, self._endpoint, self._kind, self._options = key, endpoint, kind, options
         self._max_connections = connections_of_each(len(DOORS))
@@ -88,30 +92,33 @@ class Door:
             made.close()
             raise
         if self._reads:
-            self._waiter.add(made)
+            self._waiter.add(made, often=self.domain in OFTEN)
+        self._waiter.add(events)
         return made, events
 
     # Messages ---------------------------------------------------------------------------------
 
     def arrivals(self, limit: int, now_ns: int) -> Iterator[Arrival]:
         """Who sent what: the messages that wait, `limit` at most, of peers that may be here."""
-        keeper, conduct = self._keeper, self._keeper.conduct
-        if not keeper.on:
-            anybody = keeper.who("")
-            assert anybody is not None
-            for sender, *frames in self._waiter.drain(self.socket, limit):
-                if not conduct.is_banned(sender, now_ns):
-                    yield sender, anybody, frames
-            return
-        for sender, public, *frames in self._waiter.drain(self.socket, limit, receive_keyed):
-            user = public.decode("ascii")
-            who = keeper.who(user)
-            if who is None or not may_connect(self.domain, who):
-                self._deny(user, who)
-            elif conduct.is_banned(user, now_ns):
-                self._unwelcome += 1
+        conduct, welcome = self._keeper.conduct, self._welcome()
+        for sender, user, frames in self._waiter.drain(self.socket, limit, self._receive):
+            who = welcome.get(user)
+            if who is None:
+                self._deny(user, self._keeper.who(user))
+            elif conduct.until_ns and conduct.is_banned(user or sender, now_ns):
+                self._unwelcome += bool(user)
             else:
                 yield sender, who, frames
+
+    def _welcome(self) -> dict[str, Principal]:
+        """Who may be here by the list as it is now, by key."""
+        ring = self._keeper.ring
+        if ring is not self._ring:
+            self._ring = ring
+            self._allowed = {
+                public: who for public, who in ring.by_key.items() if may_connect(self.domain, who)
+            }
+        return self._allowed
 
     def _deny(self, public: str, who: Principal | None) -> None:
         """The key was allowed when it connected, and is not any more."""
@@ -137,9 +144,10 @@ class Door:
 
     # Connections ------------------------------------------------------------------------------
 
-    def tend(self, at_ns: int) -> None:
+    def tend(self, ready: set[Any], at_ns: int) -> None:
         """Follows who connects and leaves; and gets rid of a flood of those who have no business
-        here, and of too many connections, by dropping all: the others come back at once."""
+        here, and of too many connections, by dropping all: the others come back at once. Call it
+        in each turn in which something seldom is ready, and now and then."""
         if self._due:
             self.reopen()
         if at_ns - self._counted_ns >= UNWELCOME_NS:
@@ -147,7 +155,8 @@ class Door:
         elif self._unwelcome > MAX_UNWELCOME_FRAMES:
             self._counters.count("doors-reopened")
             self.reopen()
-        self._follow()
+        if self._events in ready:
+            self._follow()
         if self.connections > self._max_connections and at_ns >= self._crowded_ns:
             self._crowded_ns = at_ns + CROWDED_NS
             self._counters.count("doors-reopened")
@@ -157,12 +166,9 @@ class Door:
             self.reopen()
 
     def _follow(self) -> None:
-        """Counts who has come and gone. Looking first costs a third of what an Again would, and
-        there is nothing to see most of the time."""
-        for _ in range(CONNECTION_EVENTS_PER_TURN):
-            if not readable(self._events):
-                return
-            event = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))["event"]
+        """Counts who has come and gone."""
+        for told in self._waiter.drain(self._events, CONNECTION_EVENTS_PER_TURN, _receive_event):
+            event = parse_monitor_message(told)["event"]
             if event == _ACCEPTED:
                 self.connections += 1
             elif event == _GONE:
@@ -184,6 +190,7 @@ class Door:
         self._due = False
         if self._reads:
             self._waiter.remove(self.socket)
+        self._waiter.remove(self._events)
         self.close()
         self.socket, self._events = opened
         self.connections = self._unwelcome = 0
@@ -205,3 +212,7 @@ class Door:
         self.socket.disable_monitor()
         self._events.close()
         self.socket.close(linger=linger_ms)
+
+
+def _receive_event(socket: Socket) -> list[bytes]:
+    return socket.recv_multipart(zmq.NOBLOCK)

@@ -23,7 +23,7 @@ from zmq.utils import z85
 from .config import Config
 from .errors import Reason, UserError
 from .events import KeysChanged
-from .keyring import ANYBODY, FILE, KeyRing, KeyRole, Principal, changes, read_ring
+from .keyring import FILE, OPEN, KeyRing, KeyRole, Principal, changes, read_ring
 from .keys import KEY_SUFFIX, KeyPair, fingerprint, read_pair
 from .limits import HANDSHAKES_PER_TURN, MAX_KEY_CHANGES, MAX_MISBEHAVING, MAX_TEXT_CHARS
 from .misconduct import Misconduct
@@ -56,7 +56,7 @@ class Doorkeeper:
         """Reads the key and the list. Raises UserError if they cannot be used."""
         self.conduct = Misconduct()
         self.pair: KeyPair | None = None
-        self.ring = KeyRing({})
+        self.ring = OPEN
         self._node = node
         self._counters = counters
         self._note = note
@@ -82,7 +82,7 @@ class Doorkeeper:
 
     def who(self, public: str) -> Principal | None:
         """Whose key this is now; None: nobody's, any more."""
-        return self.ring.by_key.get(public) if self.on else ANYBODY
+        return self.ring.by_key.get(public)
 
     def may_produce(self, public: str, producer: str) -> bool:
         """Whether a session of this key may go on under a producer name now."""

@@ -100,8 +100,8 @@ class FailedCore:
     def end_turn(self, now_ns: int, wall_ns: int) -> list[Effect]:
         """The effects since the last call, to be performed in order."""
         self.desk.talk.expire(now_ns, wall_ns)
-        effects = self._effects + self.desk.take_effects()
-        self._effects = []
+        effects, self._effects = self._effects, []
+        effects += self.desk.take_effects()
         if self.become is not None:
             effects.append(self.become)
         return effects

@@ -44,7 +44,7 @@ TURN_HEADROOM_BYTES: Final = MAX_PAYLOAD_BYTES + KIB
 
 # Submissions taken from the intake socket in one turn, and replay requests served in one turn:
 # a burst of either must not keep the acks of the standby waiting.
-INTAKE_PER_TURN: Final = 256
+INTAKE_PER_TURN: Final = 64
 REPLAY_PER_TURN: Final = 4
 
 # While there is other work, replay pauses this many times as long as it took: a quarter of the time

@@ -10,6 +10,7 @@ the flows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -301,12 +302,8 @@ LinkFromPrimary = (
 )
 ReplayReply = ReplayChunk | ReplayRefused
 
-_encoder: Final = msgspec.msgpack.Encoder()
-
-
-def encode(message: Message) -> bytes:
-    """The bytes of a message: one frame."""
-    return _encoder.encode(message)
+# The bytes of a message: one frame.
+encode: Final[Callable[[Message], bytes]] = msgspec.msgpack.Encoder().encode
 
 
 M = TypeVar("M")
@@ -324,3 +321,10 @@ class Codec(Generic[M]):
             return self._decoder.decode(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RemoteError(Reason.MALFORMED, f"not a message of this socket: {error}") from None
+
+    def decode_only(self, frames: list[bytes]) -> M:
+        """The message in the one frame of what came. Raises RemoteError(MALFORMED) for more frames,
+        or other bytes."""
+        if len(frames) != 1:
+            raise RemoteError(Reason.MALFORMED, f"a message of {len(frames)} frames; expected one")
+        return self.decode(frames[0])

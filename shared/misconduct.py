@@ -21,7 +21,7 @@ class Misconduct:
 
     def __init__(self) -> None:
         self._counts: dict[Peer, tuple[int, int]] = {}  # since when, and how many
-        self._until_ns: dict[Peer, int] = {}
+        self.until_ns: dict[Peer, int] = {}  # who is banned; empty most of the time
         self._bans: dict[Peer, int] = {}  # so many so far
 
     def bad(self, peer: Peer, now_ns: int) -> bool:
@@ -35,24 +35,24 @@ class Misconduct:
             self._counts[peer] = (since_ns, count + 1)
             return False
         self._counts.pop(peer, None)
-        for table in (self._until_ns, self._bans):
+        for table in (self.until_ns, self._bans):
             if len(table) >= MAX_MISBEHAVING and peer not in table:
                 del table[next(iter(table))]
         bans = self._bans.get(peer, 0)
         self._bans[peer] = bans + 1
         seconds = min(BAN_SECONDS << bans, MAX_BAN_SECONDS)
-        self._until_ns[peer] = now_ns + seconds * _S
+        self.until_ns[peer] = now_ns + seconds * _S
         return True
 
     def is_banned(self, peer: Peer, now_ns: int) -> bool:
         """Whether nothing is taken from the peer now."""
-        if not self._until_ns or peer not in self._until_ns:
+        if peer not in self.until_ns:
             return False
-        if now_ns < self._until_ns[peer]:
+        if now_ns < self.until_ns[peer]:
             return True
-        del self._until_ns[peer]
+        del self.until_ns[peer]
         return False
 
     def banned(self, now_ns: int) -> list[Peer]:
         """The peers that are banned now."""
-        return [peer for peer, until_ns in self._until_ns.items() if now_ns < until_ns]
+        return [peer for peer, until_ns in self.until_ns.items() if now_ns < until_ns]

@@ -29,7 +29,7 @@ from .limits import (
 )
 from .log import LogState
 from .messages import Codec, IntakeRequest, ProducerHello
-from .panel import Panel, one_frame
+from .panel import Panel
 from .policy import check_hello
 from .replay import ReplayServer
 from .telemetry import JournalStatus, NodeStatus, ProcessStatus
@@ -73,25 +73,28 @@ class NodeIO:
             name,
             journal,
         )
-        self.waiter.add(journal.wakeup_fd)
+        self.waiter.add(journal.wakeup_fd, often=True)
         self.answering = Answering(config, name, journal, panel.quarantine)
         self._look_ns = self._prepare_ns = self._collect_ns = 0
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in mid-turn would show as a latency spike; see `housekeeping`
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the process has been asked to end."""
-        return self.panel.stopping
-
     # The turn ---------------------------------------------------------------------------------
+
+    def is_due(self, ready: set[Any], now_ns: int) -> bool:
+        """Whether this turn is to look at more than messages: something else is ready, or some time
+        has passed. Between such turns nothing is spent on it."""
+        if now_ns < self._look_ns and self.waiter.seldom.isdisjoint(ready):
+            return False
+        self._look_ns = now_ns + LOOK_EVERY_NS
+        return True
 
     def commands(
         self, ready: set[Any], status: Callable[[], NodeStatus]
     ) -> Iterator[FromControl | PeerAnswered | KeysChanged]:
         """What came on control that a core has to decide about, what the peer has answered, and
-        what has changed about keys. Questions are answered here."""
+        what has changed about keys. Questions are answered here. For turns that are `is_due`."""
         for number, answer in self.panel.peer.answers(ready):
             yield self.answering.completed(number, answer)
         for sender, who, request in self.panel.requests(ready):
@@ -114,7 +117,7 @@ class NodeIO:
         """
         for sender, who, frames in self.intake.arrivals(INTAKE_PER_TURN, now_ns):
             try:
-                request = intake_requests.decode(one_frame(frames))
+                request = intake_requests.decode_only(frames)
                 if type(request) is ProducerHello:
                     check_hello(who, request)
             except RemoteError as error:
@@ -125,12 +128,13 @@ class NodeIO:
     def perform(self, effect: Effect, log: LogState, now_ns: int) -> None:
         """The effects that both roles ask for. Raises LocalError for any other."""
         match effect:
-            case Append(records, last_seq, durable):
-                self.journal.append(records, last_seq)
-                if durable:
-                    self.journal.sync()
-                if self.journal.checkpoint_due:
-                    self.journal.checkpoint(log)
+            case Append():
+                journal = self.journal
+                journal.append(effect.records, effect.last_seq)
+                if effect.durable:
+                    journal.sync()
+                if journal.checkpoint_due:
+                    journal.checkpoint(log)
             case Reply(to, message):
                 self.send(self.intake, to, message)
             case Sync(wait):
@@ -155,7 +159,7 @@ class NodeIO:
             kept = cut_after(path, size, become.cut_after, become.why, time.time_ns())
             entry = kept.name if kept else ""
         self.journal = Journal.open(path, size)
-        self.waiter.add(self.journal.wakeup_fd)
+        self.waiter.add(self.journal.wakeup_fd, often=True)
         self.replay.journal = self.answering.journal = self.journal
         return entry
 
@@ -167,22 +171,13 @@ class NodeIO:
         now_ns: int,
         status: Callable[[], NodeStatus],
     ) -> None:
-        """Replay, telemetry and housekeeping: what both roles do alike in each turn.
+        """Replay, telemetry and housekeeping: what both roles do alike in turns that are `is_due`.
 
         Up to `prunable_seq` nobody in the pair needs this journal any more.
         """
-        panel = self.panel
-        if now_ns < self._look_ns and ready.isdisjoint(self._cold()):
-            return
-        self._look_ns = now_ns + LOOK_EVERY_NS
-        self.replay.serve(panel, ready, released_seq, now_ns)
-        panel.tend(ready, now_ns, status)
+        self.replay.serve(self.panel, ready, released_seq, now_ns)
+        self.panel.tend(ready, now_ns, status)
         self._housekeeping(now_ns, prunable_seq, idle=not ready)
-
-    def _cold(self) -> tuple[Any, ...]:
-        """What is not on the path of a message, and is looked at only when it is time or ready."""
-        panel = self.panel
-        return self.replay.door.socket, panel.signalled_fd, panel.keeper.socket
 
     def _housekeeping(self, now_ns: int, prunable_seq: int, *, idle: bool) -> None:
         if now_ns - self._prepare_ns >= 1_000 * MS:

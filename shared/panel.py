@@ -54,6 +54,8 @@ from .telemetry import Counters, JournalStatus, NodeStatus, ProcessStatus
 from .waiter import Waiter
 
 MS = 1_000_000
+_STATM = Path("/proc/self/statm")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 EVENTS_KEPT = 50
 MEMORY_EVERY_NS = 1_000 * MS
 MEMORY_AGAIN_NS = 30_000 * MS  # freed memory is not always given back to the system
@@ -126,9 +128,8 @@ class Panel:
 
     def poll(self, *, at_once: bool) -> set[Any]:
         """Waits for something to do, not at all if `at_once`, and no longer than a timer."""
-        if at_once:
-            return self.waiter.wait(0)
-        return self.waiter.wait(min(self._poll_ms, 5) if self.peer.waits() else self._poll_ms)
+        wait_ms = 0 if at_once else self._poll_ms
+        return self.waiter.wait(min(wait_ms, 5) if self.peer.waits else wait_ms)
 
     def requests(self, ready: set[Any]) -> Iterator[tuple[bytes, Principal, RoleRequest]]:
         """The requests that wait on control, bounded per turn, and whose they are; what is none, or
@@ -138,7 +139,7 @@ class Panel:
             return
         for sender, who, frames in self.control.arrivals(INTAKE_PER_TURN, now_ns()):
             try:
-                request = _requests.decode(one_frame(frames))
+                request = _requests.decode_only(frames)
                 if request.version != PROTOCOL_VERSION:
                     raise RemoteError(
                         Reason.WRONG_VERSION,
@@ -163,11 +164,12 @@ class Panel:
 
     def send(self, door: Door, sender: bytes, message: Message) -> None:
         """Sends to one peer of a ROUTER, dropping it if the peer is gone or does not read."""
+        socket = door.socket
         try:
-            send_to(door.socket, sender, encode(message))
-            self.waiter.touch(door.socket)
-        except (zmq.Again, zmq.ZMQError):
+            send_to(socket, sender, encode(message))
+        except zmq.ZMQError:
             self.counters.count("replies-dropped")
+        self.waiter.touch(socket)
 
     # Keys -------------------------------------------------------------------------------------
 
@@ -227,10 +229,10 @@ class Panel:
         self.keeper.serve(ready, at_ns)
         if self.signalled_fd in ready:
             self._signalled.recv(64)
+        for door in self.doors:
+            door.tend(ready, at_ns)
         if at_ns - self._tended_ns >= TEND_EVERY_MS * MS:
             self._tended_ns = at_ns
-            for door in self.doors:
-                door.tend(at_ns)
             keep_spares()
             self._mind_memory(at_ns)
             if (changed := self.keeper.look(at_ns)) is not None:
@@ -290,13 +292,6 @@ class Panel:
         self.context.destroy(linger=0)
 
 
-def one_frame(frames: list[bytes]) -> bytes:
-    """The only frame of a message. Raises RemoteError(MALFORMED) if there is not just one."""
-    if len(frames) != 1:
-        raise RemoteError(Reason.MALFORMED, f"a message of {len(frames)} frames; expected one")
-    return frames[0]
-
-
 def _catch_signals(stop: Callable[[int, FrameType | None], None]) -> socket.socket:
     """SIGTERM and SIGINT end the loop; the returned socket becomes readable so that it wakes."""
     ours, theirs = socket.socketpair()
@@ -320,10 +315,10 @@ def _package_version() -> str:
 def _resident_bytes() -> int | None:
     """What this process holds in memory; None where the system does not say (no /proc)."""
     try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        with _STATM.open("rb", buffering=0) as file:
+            return int(file.read(128).split()[1]) * _PAGE_BYTES
     except (OSError, ValueError, IndexError):
         return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 _kept: list[socket.socket] = []  # the writing end must outlive the call

@@ -27,7 +27,7 @@ _answers: Codec[PeerAnswer] = Codec(PeerAnswer)
 
 
 class PeerLine:
-    """The open questions of one node."""
+    """The open questions of one node. waits: whether there are any."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class PeerLine:
         self._waiter = waiter
         self._counters = counters
         self._open: dict[Socket, tuple[int, int]] = {}
+        self.waits = False
 
     def ask(self, number: int, question: PeerQuestion, until_ns: int) -> None:
         """Sends a question, which is withdrawn at `until_ns`; the oldest gives way if there are too
@@ -63,10 +64,7 @@ class PeerLine:
         socket.send(encode(question), zmq.NOBLOCK)
         self._waiter.add(socket)
         self._open[socket] = (number, until_ns)
-
-    def waits(self) -> bool:
-        """Whether a question is open."""
-        return bool(self._open)
+        self.waits = True
 
     def answers(self, ready: set[Any]) -> Iterator[tuple[int, PeerAnswer]]:
         """The answers that have come, each with the number of its question."""
@@ -92,6 +90,7 @@ class PeerLine:
 
     def _close(self, socket: Socket) -> None:
         del self._open[socket]
+        self.waits = bool(self._open)
         self._waiter.remove(socket)
         socket.close(linger=0)
 

@@ -27,7 +27,7 @@ from .messages import (
     ReplayRequest,
     encode,
 )
-from .panel import Panel, one_frame
+from .panel import Panel
 
 _requests: Codec[ReplayRequest] = Codec(ReplayRequest)
 
@@ -57,7 +57,7 @@ class ReplayServer:
         for sender, who, frames in self.door.arrivals(REPLAY_PER_TURN, now_ns):
             request_id = 0
             try:
-                request = _requests.decode(one_frame(frames))
+                request = _requests.decode_only(frames)
                 request_id = request.request
                 reply: ReplayReply = self._answer(request, released_seq)
                 counters.count("replay-chunks")

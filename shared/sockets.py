@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import resource
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -27,14 +28,15 @@ from .limits import (
 
 Socket = zmq.Socket[Any]
 
+# Who sent it (a routing id), the key that the sender has proven (Z85; empty: none), and the frames.
+Routed = tuple[bytes, str, list[bytes]]
+
 # A connection that does not finish its handshake holds a descriptor until then; the default of
 # 30 s lets a burst of idle connections exhaust the descriptors that the journal needs.
 HANDSHAKE_MS = 2_000
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE | zmq.NOBLOCK)
-_EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
-_RCVMORE = int(zmq.RCVMORE)
 
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 500
@@ -157,41 +159,60 @@ def _lock_ipc(key: str, endpoint: str) -> None:
     _ipc_locks[path] = fd
 
 
+# pyzmq resolves its enumerations in Python for each option that is read, and wraps `send` for
+# options that nothing here has: on the path of a message its plain calls are used instead. Asking
+# for readiness by `zmq_poll` takes a third less than by EVENTS, a Frame less than asking RCVMORE.
+send_frame = zmq.backend.Socket.send
+
+
 def send_to(socket: Socket, peer: bytes, frame: bytes) -> None:
     """Sends a frame to one peer of a ROUTER. Raises zmq.Again if the peer does not read."""
-    socket.send(peer, _SNDMORE)
-    socket.send(frame, _NOBLOCK)
+    send_frame(socket, peer, _SNDMORE)
+    send_frame(socket, frame, _NOBLOCK)
+
+
+def readable_of(sockets: Iterable[Socket]) -> list[Socket]:
+    """Those on which a message waits. Lets libzmq do what it has to do besides."""
+    found: list[Any] = zmq.zmq_poll([(each, _POLLIN) for each in sockets], 0)
+    return [socket for socket, _ in found]
 
 
 def readable(socket: Socket) -> bool:
-    """Whether a message waits on the socket. Lets libzmq do what it has to do besides."""
-    return bool(socket.getsockopt(_EVENTS) & _POLLIN)  # type: ignore[operator]
+    """Whether a message waits on the socket; as `readable_of`."""
+    return bool(zmq.zmq_poll([(socket, _POLLIN)], 0))
 
 
-def receive_routed(socket: Socket) -> list[bytes]:
-    """The frames of the next message of a ROUTER. Raises zmq.Again if there is none.
+def receive_routed(socket: Socket) -> Routed:
+    """The next message of a ROUTER. Raises zmq.Again if there is none."""
+    sender = socket.recv(_NOBLOCK)
+    last = socket.recv(_NOBLOCK, False)
+    frames = [last.bytes]
+    while last.more:
+        last = socket.recv(_NOBLOCK, False)
+        frames.append(last.bytes)
+    return sender, "", frames
 
-    They are two at least: asking whether a second one follows would cost as much as receiving it.
-    """
-    frames = [socket.recv(_NOBLOCK), socket.recv(_NOBLOCK)]
-    while socket.getsockopt(_RCVMORE):
-        frames.append(socket.recv(_NOBLOCK))
-    return frames
 
-
-def receive_keyed(socket: Socket) -> list[bytes]:
-    """As `receive_routed`, with the sender's proven key (Z85) after its routing id."""
-    first = socket.recv(_NOBLOCK, copy=False)
+def receive_keyed(socket: Socket) -> Routed:
+    """As `receive_routed`, with the key that its sender has proven."""
+    sender = socket.recv(_NOBLOCK)
+    last = socket.recv(_NOBLOCK, False)
     try:
-        user = str(first.get("User-Id")).encode("ascii")
+        user = last.get("User-Id")
     except zmq.ZMQError:  # no key was proven: that of nobody
-        user = b""
-    frames = [first.bytes, user, socket.recv(_NOBLOCK)]
-    while socket.getsockopt(_RCVMORE):
-        frames.append(socket.recv(_NOBLOCK))
-    return frames
+        user = ""
+    frames = [last.bytes]
+    while last.more:
+        last = socket.recv(_NOBLOCK, False)
+        frames.append(last.bytes)
+    return sender, str(user), frames
 
 
 def receive_dealt(socket: Socket) -> list[bytes]:
     """The frames of the next message of a DEALER. Raises zmq.Again if there is none."""
-    return socket.recv_multipart(_NOBLOCK)
+    last = socket.recv(_NOBLOCK, False)
+    frames = [last.bytes]
+    while last.more:
+        last = socket.recv(_NOBLOCK, False)
+        frames.append(last.bytes)
+    return frames

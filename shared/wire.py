@@ -32,7 +32,7 @@ from enum import IntEnum
 from typing import Final
 
 import msgspec
-from xxhash import xxh3_64
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from .errors import Reason, RemoteError
 from .limits import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_RECORD_MESSAGES
@@ -43,6 +43,7 @@ HEADER: Final = struct.Struct("<2sBBIIIQQ16sQQQ")
 HEADER_BYTES: Final = HEADER.size
 _UNHASHED: Final = struct.Struct("<2sBBIIIQQ16sQQ")
 _HASH: Final = struct.Struct("<Q")
+_SHORT: Final = 4_096  # bytes of a payload
 _NAME: Final = re.compile(f"[!-~]{{1,{MAX_NAME_BYTES}}}")
 
 _messages_decoder: Final = msgspec.msgpack.Decoder(list[bytes])
@@ -127,13 +128,12 @@ def encode_record(
 
     Hot path: the caller has validated the fields, which are packed as they are.
     """
-    body = bytes(payload)
     head = _UNHASHED.pack(
         MAGIC,
         VERSION,
         kind,
         epoch,
-        len(body),
+        len(payload),
         count,
         seq,
         time_ns,
@@ -141,10 +141,17 @@ def encode_record(
         producer_seq,
         prev_hash,
     )
+    own = _hash(head, payload)
+    return b"".join((head, _HASH.pack(own), payload)), own
+
+
+def _hash(head: bytes | memoryview, payload: bytes | memoryview | msgspec.Raw) -> int:
+    """XXH3-64 of both. Joining what is short takes less than a hash object does."""
+    if len(payload) <= _SHORT:
+        return xxh3_64_intdigest(b"".join((head, payload)))
     digest = xxh3_64(head)
-    digest.update(body)
-    own = digest.intdigest()
-    return b"".join((head, _HASH.pack(own), body)), own
+    digest.update(payload)
+    return digest.intdigest()
 
 
 def record_size(buffer: bytes | memoryview, offset: int) -> int:
@@ -188,9 +195,7 @@ def parse_record(buffer: memoryview, offset: int) -> Record:
     payload = buffer[start : start + length]
     if len(payload) != length:
         raise RemoteError(Reason.MALFORMED, "a record ends within its payload")
-    digest = xxh3_64(buffer[offset : start - 8])
-    digest.update(payload)
-    if digest.intdigest() != own:
+    if _hash(buffer[offset : start - 8], payload) != own:
         raise RemoteError(
             Reason.BAD_HASH, f"the bytes of the record at seq {seq} do not match its hash"
         )
@@ -204,7 +209,7 @@ def parse_record(buffer: memoryview, offset: int) -> Record:
         count,
         seq,
         time_ns,
-        _unpack_name(name),
+        _names.get(name) or _unpack_name(name),
         producer_seq,
         prev_hash,
         own,
@@ -217,17 +222,15 @@ _names: dict[bytes, str] = {}
 
 
 def _unpack_name(field: bytes) -> str:
-    name = _names.get(field)
-    if name is None:
-        try:
-            name = field.rstrip(b"\0").decode("ascii")
-        except UnicodeDecodeError:
-            name = ""
-        if not _NAME.fullmatch(name):
-            raise RemoteError(Reason.BAD_NAME, f"a record whose producer name is {field!r}")
-        if len(_names) > 20_000:  # a cache of a hostile sender's names must not grow for ever
-            _names.clear()
-        _names[field] = name
+    try:
+        name = field.rstrip(b"\0").decode("ascii")
+    except UnicodeDecodeError:
+        name = ""
+    if not _NAME.fullmatch(name):
+        raise RemoteError(Reason.BAD_NAME, f"a record whose producer name is {field!r}")
+    if len(_names) > 20_000:  # a cache of a hostile sender's names must not grow for ever
+        _names.clear()
+    _names[field] = name
     return name
 
 

@@ -79,6 +79,9 @@ def recover(directory: Path, segment_bytes: int, disk: Disk) -> Recovered:
         if not segments and not checkpoints:
             segments = [_create_first(directory, segment_bytes, disk)]
         recovered = _read(directory, segments, checkpoints, disk)
+        if not recovered.segments[-1].size:  # an emptied file is a segment again
+            emptied = recovered.segments.pop()
+            recovered.segments.append(msgspec.structs.replace(emptied, size=segment_bytes))
         _settle(directory, recovered, segments, disk)
     except OSError as error:
         kind = DiskFull if error.errno in NO_SPACE else LocalError

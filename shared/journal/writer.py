@@ -53,6 +53,7 @@ class Journal:
     torn: what was cut off at the end when the journal was opened, for the operator.
     last_seq: the last message appended.
     wakeup_fd: readable when `poll` has something to tell; for a poller.
+    checkpoint_due: a segment was taken into use, and no checkpoint was asked for since.
     """
 
     @classmethod
@@ -76,6 +77,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._disk = disk
         self._last_hash = self.state.position.hash
+        self._last_record: bytes | memoryview | None = None  # the last one appended
         self._active = recovered.segments[-1]
         self._fd = open_file(self._active.path, os.O_RDWR)
         self._size = self._active.size
@@ -87,7 +89,7 @@ class Journal:
         self._failure: str | None = None
         newest = recovered.checkpoints[0].segment if recovered.checkpoints else 1
         # Killed between a roll and its checkpoint: it is still owed.
-        self._checkpoint_due = newest != self._active.first_seq
+        self.checkpoint_due = newest != self._active.first_seq
         self._sync = SyncThread(
             directory, segment_bytes, disk, self.last_seq, recovered.checkpoints
         )
@@ -121,11 +123,6 @@ class Journal:
     def segments(self) -> int:
         """How many segments are retained, the active one included."""
         return len(self._lookup.segments)
-
-    @property
-    def checkpoint_due(self) -> bool:
-        """A segment was taken into use, and no checkpoint was asked for since."""
-        return self._checkpoint_due
 
     def disk_free_bytes(self) -> int:
         """What the file system has left for this user. Raises LocalError if it does not say."""
@@ -198,7 +195,7 @@ class Journal:
         self._offset = 0
         self._index = SparseIndex(segment.first_seq)
         self._lookup.rolled(segment, self._fd, self._index)
-        self._checkpoint_due = True
+        self.checkpoint_due = True
         self._sync.prepare()
         # Nobody may ever ask for a sync: the sealed descriptor must not stay open for that.
         self._sync.request(first_seq - 1, self._fd)
@@ -210,6 +207,7 @@ class Journal:
         last_offset = offset + size - len(records[-1])
         if last_offset >= self._index.due_at:
             self._index_group(records)
+        last = records[-1]
         if len(records) > _MAX_BUFFERS:
             records = [b"".join(records)]
         try:
@@ -224,7 +222,7 @@ class Journal:
                 f"cannot write {size} bytes to {self._active.path} at offset {offset}: "
                 f"{error.strerror} (errno {error.errno})"
             ) from error
-        self._last_hash = _hash_of(records[-1])
+        self._last_record = last
         self._offset = offset + size
         self._last_offset = last_offset
 
@@ -279,7 +277,7 @@ class Journal:
         """
         self._sync.prepare()
         if self._sync.checkpoint_error is not None:
-            self._checkpoint_due = True
+            self.checkpoint_due = True
 
     def checkpoint(self, state: LogState) -> None:
         """Saves `state`, which must be that of the log at `last_seq`, once its records are synced.
@@ -298,7 +296,7 @@ class Journal:
         self._sync.request(self.last_seq, self._fd)
         self._sync.save_checkpoint(data, KeptCheckpoint(self.last_seq, self._active.first_seq))
         self._asked_seq = self.last_seq
-        self._checkpoint_due = False
+        self.checkpoint_due = False
 
     def close(self) -> None:
         """Syncs, ends the helper thread and closes all files. Raises LocalError if the disk failed
@@ -335,7 +333,7 @@ class Journal:
         if seq == 0:
             return 0
         if seq == self.last_seq:
-            return self._last_hash
+            return self._last_hash if self._last_record is None else _hash_of(self._last_record)
         if not self.first_seq - 1 <= seq < self.last_seq:
             return None
         return self._lookup.hash_at(seq)

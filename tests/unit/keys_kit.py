@@ -102,7 +102,7 @@ class House:
         for door in self.doors:
             if door.socket in ready:
                 self.arrived += door.arrivals(100, self.now)
-            door.tend(self.now)
+            door.tend(ready, self.now)
 
     def until(self, condition: Callable[[], object]) -> None:
         """Turns until it holds."""

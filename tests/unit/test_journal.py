@@ -358,6 +358,17 @@ def check_hashes(one: Journal, hashes: dict[int, int], last_seq: int) -> None:
         assert one.hash_at(seq) == hashes.get(seq), seq
 
 
+def test_the_hash_at_the_end_of_a_group_that_the_system_cannot_write_at_once(
+    tmp_path: Path,
+) -> None:
+    """A frame of small records holds more of them than one pwritev takes: the standby compared the
+    hash of its first one with that of the primary's last one, and called the logs different."""
+    maker = make_log([20] * (2 * os.sysconf("SC_IOV_MAX")))
+    with journal(1 << 20, tmp_path) as one:
+        one.append(maker.records, maker.last_seq)
+        assert one.hash_at(one.last_seq) == parse_record(memoryview(maker.records[-1]), 0).hash
+
+
 # Retention ------------------------------------------------------------------------------------
 
 

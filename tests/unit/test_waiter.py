@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from interlock.shared.sockets import Socket, make_socket, readable, send_to
+from interlock.shared.sockets import Socket, make_socket, readable, receive_routed, send_to
 from interlock.shared.waiter import Waiter
 
 Pair = tuple[Waiter, Socket, Socket]
@@ -49,7 +49,7 @@ def test_it_wakes_for_a_message_and_not_without_one(pair: Pair) -> None:
     assert nothing(waiter)
     dealer.send(b"one")
     assert wait(waiter) == {router}
-    assert [frames[1] for frames in waiter.drain(router, 10)] == [b"one"]
+    assert [body for _, _, (body,) in waiter.drain(router, 10, receive_routed)] == [b"one"]
     assert nothing(waiter)
 
 
@@ -61,7 +61,7 @@ def test_what_a_bounded_read_leaves_is_ready_at_once(pair: Pair) -> None:
     seen: list[bytes] = []
     while len(seen) < 10:
         assert wait(waiter) == {router}
-        seen += [frames[1] for frames in waiter.drain(router, 3)]
+        seen += [body for _, _, (body,) in waiter.drain(router, 3, receive_routed)]
     assert seen == [b"%d" % number for number in range(10)]
 
 
@@ -70,7 +70,7 @@ def test_a_message_that_comes_in_during_a_send_does_not_wait_for_the_next_edge(p
     waiter, router, dealer = pair
     dealer.send(b"hello")
     assert wait(waiter) == {router}
-    peer = next(waiter.drain(router, 1))[0]
+    peer = next(waiter.drain(router, 1, receive_routed))[0]
     waiter.wait(0)
     for number in range(300):
         dealer.send(b"%d" % number)
@@ -80,7 +80,7 @@ def test_a_message_that_comes_in_during_a_send_does_not_wait_for_the_next_edge(p
         seen: list[bytes] = []
         while not seen:
             assert wait(waiter) == {router}
-            seen = [frames[1] for frames in waiter.drain(router, 10)]
+            seen = [body for _, _, (body,) in waiter.drain(router, 10, receive_routed)]
         assert seen == [b"%d" % number]
 
 
@@ -95,3 +95,30 @@ def test_plain_descriptors_and_removed_sockets(pair: Pair) -> None:
     dealer.send(b"unheard")
     assert nothing(waiter)
     os.close(fd)
+
+
+def test_a_burst_is_taken_one_by_one_at_first_and_then_whole(pair: Pair) -> None:
+    """A message alone is not followed by a look for another; a socket that had more is drained."""
+    waiter, router, dealer = pair
+    assert nothing(waiter)
+    for number in range(10):
+        dealer.send(b"%d" % number)
+    taken = []
+    while sum(taken) < 10:
+        assert wait(waiter) == {router}
+        taken.append(len(list(waiter.drain(router, 100, receive_routed))))
+    assert taken[0] == 1
+    assert max(taken) > 1
+    dealer.send(b"alone")
+    assert wait(waiter) == {router}
+    assert len(list(waiter.drain(router, 100, receive_routed))) == 1
+    assert nothing(waiter)
+
+
+def test_what_messages_come_through_is_not_among_the_seldom_ones(pair: Pair) -> None:
+    waiter, router, dealer = pair
+    assert waiter.seldom == {router}
+    waiter.add(dealer, often=True)
+    assert waiter.seldom == {router}
+    waiter.remove(router)
+    assert not waiter.seldom
