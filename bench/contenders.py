@@ -49,12 +49,15 @@ class PyFloor:
     name = "pyzmq, four hops"
     conditions = "one in flight, PAIR over tcp, nothing is written or checked"
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, spins: bool = False) -> None:
         self._size = size
+        self._spins = spins
+        if spins:
+            self.name += ", spinning"
 
     def measure(self, seconds: float) -> Sample:
         histogram = Histogram()
-        samples = floor.timed(seconds, self._size)
+        samples = floor.timed(seconds, self._size, self._spins)
         histogram.record_all(samples)
         return Sample(histogram.latency(), round(len(samples) / seconds, 1))
 

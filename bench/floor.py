@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -35,24 +36,33 @@ class Rtt:
     p99: float
 
 
-def _standby(ports: Connection) -> None:
+def _receive(socket: zmq.Socket[Any], spins: bool) -> bytes:
+    """The next message. `spins`: looks again and again until it is there, yielding the core."""
+    if spins:
+        at = [(socket, int(zmq.POLLIN))]
+        while not zmq.zmq_poll(at, 0):
+            os.sched_yield()
+    return socket.recv()
+
+
+def _standby(ports: Connection, spins: bool) -> None:
     with zmq.Context() as context, context.socket(zmq.PAIR) as upstream:
         ports.send(upstream.bind_to_random_port("tcp://127.0.0.1"))
-        while message := upstream.recv():
+        while message := _receive(upstream, spins):
             upstream.send(message)
 
 
-def _primary(ports: Connection, standby_port: int) -> None:
+def _primary(ports: Connection, standby_port: int, spins: bool) -> None:
     with zmq.Context() as context:
         client, standby = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         standby.connect(f"tcp://127.0.0.1:{standby_port}")
         ports.send(client.bind_to_random_port("tcp://127.0.0.1"))
         while True:
-            message = client.recv()
+            message = _receive(client, spins)
             standby.send(message)
             if not message:
                 break
-            client.send(standby.recv())
+            client.send(_receive(standby, spins))
         standby.close(linger=1_000)
         client.close(linger=0)
 
@@ -63,8 +73,11 @@ def floor(messages: int, size: int) -> Rtt:
     return Rtt(samples[len(samples) // 2] / 1_000, samples[len(samples) * 99 // 100] / 1_000)
 
 
-def timed(seconds: float, size: int) -> list[int]:
-    """Runs the relay for so long, after a warm-up; the round trips in nanoseconds, in order."""
+def timed(seconds: float, size: int, spins: bool = False) -> list[int]:
+    """Runs the relay for so long, after a warm-up; the round trips in nanoseconds, in order.
+
+    `spins`: nobody parks in a receive, but for libzmq's own threads.
+    """
     end = 0.0
 
     def goes_on(count: int) -> bool:
@@ -73,16 +86,16 @@ def timed(seconds: float, size: int) -> list[int]:
             end = time.monotonic() + seconds
         return count <= WARM_UP or time.monotonic() < end
 
-    return _relay(size, goes_on)[WARM_UP:]
+    return _relay(size, goes_on, spins)[WARM_UP:]
 
 
-def _relay(size: int, goes_on: Callable[[int], bool]) -> list[int]:
+def _relay(size: int, goes_on: Callable[[int], bool], spins: bool = False) -> list[int]:
     """Round trips, while `goes_on` says so of how many there were."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    standby = spawn.Process(target=_standby, args=(theirs,), daemon=True)
+    standby = spawn.Process(target=_standby, args=(theirs, spins), daemon=True)
     standby.start()
-    primary = spawn.Process(target=_primary, args=(theirs, ours.recv()), daemon=True)
+    primary = spawn.Process(target=_primary, args=(theirs, ours.recv(), spins), daemon=True)
     primary.start()
     payload = b"x" * size
     samples: list[int] = []
@@ -91,7 +104,7 @@ def _relay(size: int, goes_on: Callable[[int], bool]) -> list[int]:
         while goes_on(len(samples)):
             begin = time.perf_counter_ns()
             socket.send(payload)
-            socket.recv()
+            _receive(socket, spins)
             samples.append(time.perf_counter_ns() - begin)
         socket.send(b"")  # an empty message ends the relays
         socket.setsockopt(zmq.LINGER, 1_000)

@@ -233,6 +233,8 @@ class Suite:
             self.report.idle_cpu[idle.value] = idle_cpu(setup, self._pace.seconds)
             scenario = msgspec.structs.replace(alone, idle=idle, client_idle=idle)
             contenders.append(Interlock(idle.value, scenario))
+        # What spinning can gain at all while libzmq's own threads park.
+        contenders += [PyFloor(SIZE), PyFloor(SIZE, spins=True)]
         self._contest(IDLE, contenders)
 
 

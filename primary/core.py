@@ -28,7 +28,7 @@ from ..shared.events import (
     Synced,
 )
 from ..shared.handed import Handed
-from ..shared.limits import CHUNK_BYTES, MAX_PRODUCERS, TURN_HEADROOM_BYTES
+from ..shared.limits import CATCH_UP_BYTES, CHUNK_BYTES, MAX_PRODUCERS, TURN_HEADROOM_BYTES
 from ..shared.log import LogState
 from ..shared.messages import (
     Confirmed,
@@ -146,7 +146,7 @@ class PrimaryCore:
         """Whether there is more to do at once, without waiting for an event."""
         reign = self.reign
         standby = reign.standby
-        return standby is not None and standby.sent.seq < reign.written_seq and standby.has_window()
+        return standby is not None and standby.can_catch_up(reign.written_seq)
 
     @property
     def prunable_seq(self) -> int:
@@ -316,7 +316,7 @@ class PrimaryCore:
         standby = self.reign.standby
         if standby:
             self.reign.effects.append(
-                StreamLink(standby.sender, standby.session, standby.sent.seq, CHUNK_BYTES)
+                StreamLink(standby.sender, standby.session, standby.sent.seq, CATCH_UP_BYTES)
             )
 
     def _release(self, now_ns: int) -> None:

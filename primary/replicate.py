@@ -11,7 +11,7 @@ from collections import deque
 
 import msgspec
 
-from ..shared.limits import LINK_WINDOW_BYTES
+from ..shared.limits import CATCH_UP_WINDOW_BYTES, LINK_WINDOW_BYTES
 from ..shared.messages import LinkHello
 from ..shared.wire import Position
 
@@ -44,10 +44,19 @@ class Standby:
 
     def takes_live(self, first_seq: int) -> bool:
         """Whether a group that begins at `first_seq` can be sent right away."""
-        return self.sent.seq + 1 == first_seq and self.has_window()
+        return (
+            self.sent.seq + 1 == first_seq
+            and self.welcomed
+            and self.unacked_bytes < LINK_WINDOW_BYTES
+        )
 
-    def has_window(self) -> bool:
-        return self.welcomed and self.unacked_bytes < LINK_WINDOW_BYTES
+    def can_catch_up(self, written_seq: int) -> bool:
+        """Whether the standby is behind, and can be sent what it lacks from the journal."""
+        return (
+            self.sent.seq < written_seq
+            and self.welcomed
+            and self.unacked_bytes < CATCH_UP_WINDOW_BYTES
+        )
 
     def has_all(self, written_seq: int) -> bool:
         """Whether everything that is written is on its way or there: the stream is live."""

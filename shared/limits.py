@@ -35,7 +35,12 @@ MAX_PRODUCERS: Final = 10_000
 # Bytes on their way to the standby and not acknowledged; beyond it catching up waits for acks.
 LINK_WINDOW_BYTES: Final = 16 * MIB
 
-# One group of records on the link, one chunk of a catch-up or of a replay.
+# The same for a standby that is behind, and what is read for it in one turn: enough to keep it at
+# work, and no more, as live messages wait for each turn.
+CATCH_UP_WINDOW_BYTES: Final = 2 * MIB
+CATCH_UP_BYTES: Final = MIB // 4
+
+# One group of records on the link, one chunk of a replay.
 CHUNK_BYTES: Final = 1 * MIB
 
 # What one more message of a socket can bring at most into a turn: a chunk, or one record of full

@@ -102,7 +102,7 @@ class Panel:
         self.signalled_fd = self._signalled.fileno()
         self.waiter.add(self.signalled_fd)
         self._telemetry_ns = self._tended_ns = self._memory_ns = 0
-        self._poll_ms = max(1, min(config.timing.heartbeat_ms // 4, 25))
+        self._poll_ms = max(1, min(config.timing.heartbeat_ms // 2, 50))
 
     def door(self, domain: str, kind: int, **options: int) -> Door:
         """A new socket of this node, bound, guarded, and polled if it is one to read from."""
