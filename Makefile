@@ -109,7 +109,7 @@ diagram: venv ## draw the states of a node into docs/architecture.md
 	@$(BIN)/python -P docs/diagram.py
 
 .PHONY: bench
-bench: venv ## measure the essential in five minutes, and judge it by the targets
+bench: venv ## measure the essential in six minutes, and judge it by the targets
 	@$(BIN)/interlock bench essential --out build/bench $(ARGS)
 
 .PHONY: bench-peers

@@ -133,15 +133,16 @@ def varied(
     scenario: Callable[[int], Scenario],
     base: Path | None = None,
     tell: Tell = print,
+    rounds: int = 1,
 ) -> Series:
-    """A pair of its own for each value."""
-    points, told = [], ""
-    for value in values:
-        one = scenario(value)
-        told = told or one.told()
-        tell(f"{value:,} {what}")
-        points.append(point(value, run(one, base)))
-    return Series(what, told, points)
+    """A pair of its own for each value; in rounds, of which the median by p50 is told."""
+    found: dict[int, list[Point]] = {value: [] for value in values}
+    for number in range(rounds):
+        for value in values:
+            tell(f"{value:,} {what}" + (f", round {number + 1} of {rounds}" if rounds > 1 else ""))
+            found[value].append(point(value, run(scenario(value), base)))
+    points = [sorted(each, key=lambda one: one.p50_us)[rounds // 2] for each in found.values()]
+    return Series(what, scenario(values[0]).told(), points)
 
 
 def by_producers(values: Sequence[int], seconds: float, tell: Tell = print) -> Series:
@@ -153,9 +154,15 @@ def by_consumers(values: Sequence[int], seconds: float, tell: Tell = print) -> S
     return varied("consumers", values, lambda n: calm(seconds, drains=n, record=64), tell=tell)
 
 
-def by_sleepers(values: Sequence[int], seconds: float, tell: Tell = print) -> Series:
+def by_sleepers(
+    values: Sequence[int], seconds: float, tell: Tell = print, rounds: int = 1
+) -> Series:
     return varied(
-        "sleeping consumers", values, lambda n: calm(seconds, sleepers=n, record=64), tell=tell
+        "sleeping consumers",
+        values,
+        lambda n: calm(seconds, sleepers=n, record=64),
+        tell=tell,
+        rounds=rounds,
     )
 
 

@@ -29,7 +29,7 @@ from .report import Report
 from .result import RunResult
 from .run import Watch, run
 from .scenario import Client, Load, Scenario, Setup
-from .targets import ALONE, BATCHES, IDLE, OPEN, PAIR, SDK, SINGLE, judge
+from .targets import ALONE, BATCHES, CALM, IDLE, OPEN, PAIR, SDK, SINGLE, judge
 
 SIZE = 128
 BATCH = 256
@@ -50,7 +50,7 @@ class Pace(msgspec.Struct, frozen=True):
     promotions: int = 3
 
 
-ESSENTIAL = Pace()  # about five minutes
+ESSENTIAL = Pace()  # about six minutes
 THOROUGH = Pace(
     rounds=7,
     seconds=5.0,
@@ -176,14 +176,18 @@ class Suite:
         self._median(SINGLE, scenario)
 
     def _open(self) -> None:
-        """At half of what the SDK was seen to do, end to end."""
+        """At half of what the SDK was seen to do, end to end; and, for comparison, at a quarter."""
         if SDK not in self.report.runs:
             raise InterlockError("needs the rate of the SDK, which was not measured")
         full = self.report.runs[SDK]
         rate = round(min(full.per_s, *(one.per_s for one in full.deliveries)) / 2)
-        self._tell(f"open loop at {rate:,}/s for {self._pace.open_s:g} s")
-        scenario = Scenario(load=Load.OPEN, size=SIZE, rate=rate, seconds=self._pace.open_s)
-        self.report.runs[OPEN] = run(self._at_level(scenario))
+        for name, per_s, seconds in (
+            (OPEN, rate, self._pace.open_s),
+            (CALM, rate // 2, min(10.0, self._pace.open_s)),
+        ):
+            self._tell(f"open loop at {per_s:,}/s for {seconds:g} s")
+            scenario = Scenario(load=Load.OPEN, size=SIZE, rate=per_s, seconds=seconds)
+            self.report.runs[name] = run(self._at_level(scenario))
 
     def _long_log(self) -> None:
         """Grows one log, and looks at what its length costs on the way and afterwards."""
@@ -207,7 +211,7 @@ class Suite:
     def _growth(self) -> None:
         pace, series = self._pace, self.report.series
         series.append(growth.by_consumers((1, 64), pace.seconds, self._tell))
-        series.append(growth.by_sleepers((0, 16), pace.seconds, self._tell))
+        series.append(growth.by_sleepers((0, 16), pace.seconds, self._tell, pace.rounds))
         if pace.producers:
             series.append(growth.by_producers(pace.producers, pace.seconds, self._tell))
         if pace.sizes:

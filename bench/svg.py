@@ -16,7 +16,7 @@ Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 860, 400
 LEFT, RIGHT, TOP, BOTTOM = 80, 190, 44, 56  # what is told of each series is on the right
 COLOURS = ("#2364aa", "#d1495b", "#3a7d44", "#edae49", "#6a4c93", "#5c677d", "#00798c", "#8d6a3f")
-BAR_HEIGHT, BAR_STEP, BAR_LEFT = 22, 34, 250
+BAR_HEIGHT, BAR_STEP, BAR_LEFT = 22, 34, 300
 STYLE = "font-family:sans-serif;font-size:12px;fill:#333"
 
 

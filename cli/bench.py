@@ -51,7 +51,7 @@ def essential(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what the targets are about, in about five minutes, and judge it.
+    """Measure what the targets are about, in about six minutes, and judge it.
 
     Exits with 0 also when targets are missed: a slower machine is no error.
     """
