@@ -277,7 +277,8 @@ class PrimaryCore:
             )
         if self.reign.turn_bytes + HEADER_BYTES + size > self.reign.room_bytes:
             return Refusal(
-                Reason.DISK_FULL, f"node {self.reign.node} has no disk space for the next segment"
+                Reason.DISK_FULL,
+                f"node {self.reign.node} has no next segment: its disk is full, or too slow for it",
             )
         return None
 
