@@ -32,7 +32,7 @@ from ..shared.messages import (
 from ..shared.nodeio import NodeIO
 from ..shared.policy import check_peer
 from ..shared.roles import Role
-from ..shared.sockets import Socket, make_socket, receive_dealt, send_frame
+from ..shared.sockets import Socket, make_socket, receive_all, send_frame
 from ..shared.state import NodeMemory
 from ..shared.telemetry import NodeStatus
 from .core import SecondaryCore
@@ -132,7 +132,7 @@ class SecondaryShell:
         if self._core.turn_is_full():
             self._io.waiter.touch(link)  # what waits stays in the socket
             return
-        for frames in self._io.waiter.drain(link, INTAKE_PER_TURN, receive_dealt):
+        for frames in self._io.waiter.drain(link, INTAKE_PER_TURN, receive_all):
             try:
                 message = _from_primary.decode_only(frames)
             except RemoteError as error:

@@ -26,6 +26,7 @@ from .sockets import (
     connections_of_each,
     make_socket,
     monitored,
+    receive_all,
     receive_keyed,
     receive_routed,
 )
@@ -167,7 +168,7 @@ class Door:
 
     def _follow(self) -> None:
         """Counts who has come and gone."""
-        for told in self._waiter.drain(self._events, CONNECTION_EVENTS_PER_TURN, _receive_event):
+        for told in self._waiter.drain(self._events, CONNECTION_EVENTS_PER_TURN, receive_all):
             event = parse_monitor_message(told)["event"]
             if event == _ACCEPTED:
                 self.connections += 1
@@ -212,7 +213,3 @@ class Door:
         self.socket.disable_monitor()
         self._events.close()
         self.socket.close(linger=linger_ms)
-
-
-def _receive_event(socket: Socket) -> list[bytes]:
-    return socket.recv_multipart(zmq.NOBLOCK)

@@ -28,7 +28,7 @@ from .keys import KEY_SUFFIX, KeyPair, fingerprint, read_pair
 from .limits import HANDSHAKES_PER_TURN, MAX_KEY_CHANGES, MAX_MISBEHAVING, MAX_TEXT_CHARS
 from .misconduct import Misconduct
 from .policy import DOORS, doors_to_reopen, may_connect
-from .sockets import Socket, make_socket
+from .sockets import Socket, make_socket, receive_all
 from .telemetry import Counters, SecurityStatus
 from .waiter import Waiter
 
@@ -95,7 +95,7 @@ class Doorkeeper:
         """Answers who waits at the doors, a bounded number of them."""
         if self.socket is None or self.socket not in ready:
             return
-        for frames in self._waiter.drain(self.socket, HANDSHAKES_PER_TURN, _receive_all):
+        for frames in self._waiter.drain(self.socket, HANDSHAKES_PER_TURN, receive_all):
             try:
                 self._answer(frames, now_ns)
             except Exception as error:  # noqa: BLE001  # no error in here may let anybody in
@@ -232,7 +232,3 @@ class Doorkeeper:
 
 
 _ERROR: Final = logging.ERROR
-
-
-def _receive_all(socket: Socket) -> list[bytes]:
-    return socket.recv_multipart(zmq.NOBLOCK)

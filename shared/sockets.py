@@ -185,34 +185,31 @@ def readable(socket: Socket) -> bool:
 def receive_routed(socket: Socket) -> Routed:
     """The next message of a ROUTER. Raises zmq.Again if there is none."""
     sender = socket.recv(_NOBLOCK)
-    last = socket.recv(_NOBLOCK, False)
-    frames = [last.bytes]
-    while last.more:
-        last = socket.recv(_NOBLOCK, False)
-        frames.append(last.bytes)
-    return sender, "", frames
+    first = socket.recv(_NOBLOCK, False)
+    return sender, "", _all_after(socket, first) if first.more else [first.bytes]
 
 
 def receive_keyed(socket: Socket) -> Routed:
     """As `receive_routed`, with the key that its sender has proven."""
     sender = socket.recv(_NOBLOCK)
-    last = socket.recv(_NOBLOCK, False)
+    first = socket.recv(_NOBLOCK, False)
     try:
-        user = last.get("User-Id")
+        user = str(first.get("User-Id"))
     except zmq.ZMQError:  # no key was proven: that of nobody
         user = ""
-    frames = [last.bytes]
-    while last.more:
-        last = socket.recv(_NOBLOCK, False)
-        frames.append(last.bytes)
-    return sender, str(user), frames
+    return sender, user, _all_after(socket, first) if first.more else [first.bytes]
 
 
-def receive_dealt(socket: Socket) -> list[bytes]:
-    """The frames of the next message of a DEALER. Raises zmq.Again if there is none."""
-    last = socket.recv(_NOBLOCK, False)
-    frames = [last.bytes]
-    while last.more:
-        last = socket.recv(_NOBLOCK, False)
-        frames.append(last.bytes)
+def receive_all(socket: Socket) -> list[bytes]:
+    """All frames of the next message. Raises zmq.Again if there is none."""
+    first = socket.recv(_NOBLOCK, False)
+    return _all_after(socket, first) if first.more else [first.bytes]
+
+
+def _all_after(socket: Socket, frame: zmq.Frame) -> list[bytes]:
+    """The frames of a message that begins with this one. Rare: ours are single."""
+    frames = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(_NOBLOCK, False)
+        frames.append(frame.bytes)
     return frames
