@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from interlock.primary.acks import take_ack
 from interlock.primary.replicate import Standby
 from interlock.shared.errors import Reason, RemoteError
+from interlock.shared.limits import CATCH_UP_WINDOW_BYTES, LINK_WINDOW_BYTES
 from interlock.shared.messages import PROTOCOL_VERSION, LinkAck, LinkHello
 from interlock.shared.wire import GENESIS, Position
 
@@ -111,3 +112,24 @@ def test_acks_against_a_twin(sizes: list[int], tries: list[tuple[int, bool]]) ->
                 take_ack(peer, ack(last), EPOCH)
             assert peer.acked.seq == acked
             return  # a session ends at the first ack that is none
+
+
+def test_what_is_under_way_to_a_standby_is_bounded_less_while_it_is_behind() -> None:
+    """Live messages wait for what is read for it; and neither bound may be missing."""
+    peer = standby()
+    peer.welcomed = True
+    peer.note_sent(at(1), CATCH_UP_WINDOW_BYTES - 1, 0)
+    assert peer.can_catch_up(written_seq=2)
+    assert not peer.can_catch_up(written_seq=1), "it has all"
+    peer.note_sent(at(2), 1, 0)
+    assert not peer.can_catch_up(written_seq=3)
+    assert peer.takes_live(3)
+    assert not peer.takes_live(4), "what is before it would be missing"
+    peer.note_sent(at(3), LINK_WINDOW_BYTES - CATCH_UP_WINDOW_BYTES, 0)
+    assert not peer.takes_live(4)
+    assert take_ack(peer, ack(at(3)), EPOCH)
+    assert peer.takes_live(4)
+    assert peer.can_catch_up(written_seq=4)
+    peer.welcomed = False
+    assert not peer.takes_live(4)
+    assert not peer.can_catch_up(written_seq=4)

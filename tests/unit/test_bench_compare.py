@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.bench import peer_nats, peer_postgres, peer_redis
+from interlock.bench import growth, peer_nats, peer_postgres, peer_redis, switchover
 from interlock.bench.contest import Contender, Sample, Skipped, hold
 from interlock.bench.growth import Point, Series
 from interlock.bench.latency import Latency
@@ -16,6 +16,7 @@ from interlock.bench.pair import with_tables
 from interlock.bench.past import Late, Restart
 from interlock.bench.plots import draw
 from interlock.bench.report import Report, load, save
+from interlock.bench.scenario import Scenario
 from interlock.bench.svg import Axis, lines, number
 from interlock.bench.tables import tables
 from interlock.bench.targets import ALONE, BATCHES, FLOOR_C, PAIR, judge
@@ -198,3 +199,28 @@ def test_settings_replace_add_and_make_tables() -> None:
         "limits": {"c": 3},
         "security": {"enabled": True, "keys": "k"},
     }
+
+
+def test_a_series_of_rounds_takes_them_in_turn_and_tells_the_medians(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    p50s = iter([10.0, 30.0, 11.0, 90.0, 12.0, 20.0])
+
+    def measured(scenario: Scenario, base: object) -> int:
+        taken.append(scenario.sleepers)
+        return scenario.sleepers
+
+    monkeypatch.setattr(growth, "run", measured)
+    monkeypatch.setattr(growth, "point", lambda x, _: Point(x, 1, next(p50s), 1, 1, 1, 1, 1))
+    found = growth.by_sleepers((0, 16), 1.0, lambda _: None, rounds=3)
+    assert taken == [0, 16, 0, 16, 0, 16]
+    assert [(one.x, one.p50_us) for one in found.points] == [(0, 11.0), (16, 30.0)]
+
+
+def test_changes_of_roles_are_told_with_percentiles() -> None:
+    rows = [{"pause_ms": float(number)} for number in range(200, 0, -1)]
+    told = {"median": 100.5, "p90": 181.0, "p99": 199.0, "max": 200.0}
+    assert switchover.summarize(rows) == {"pause_ms": told}
+    assert switchover.summarize(rows[:1])["pause_ms"]["p99"] == 200.0
+    assert switchover.summarize([]) == {}

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import pytest
+import zmq
 
 from interlock.client.aio import AsyncProducer
+from interlock.client.channel import Channel
 from interlock.client.endpoints import Endpoints
 from interlock.client.exchange import Exchange
 from interlock.client.reading import Reading
@@ -217,3 +220,24 @@ def test_a_descriptor_is_not_watched_any_more_when_it_is_closed(
             assert len(channels.made) == 2
 
     asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_a_channel_says_when_somebody_takes_what_is_sent() -> None:
+    """What found nobody is tried again only once the channel is writable: it has to say so."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as node:
+        endpoint = f"tcp://127.0.0.1:{node.bind_to_random_port('tcp://127.0.0.1')}"
+        node.unbind(node.last_endpoint)
+        channel = Channel(zmq.DEALER, [endpoint])
+        try:
+            assert channel.receive() is None
+            assert not channel.writable
+            assert not channel.send(b"nobody is there")
+            node.bind(endpoint)
+            end = time.monotonic() + 20
+            while not channel.writable and time.monotonic() < end:
+                assert channel.receive() is None
+            assert channel.writable
+            assert channel.send(b"hello")
+            assert node.recv_multipart()[1] == b"hello"
+        finally:
+            channel.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
+from interlock.shared.nodeio import LOOK_EVERY_NS, NodeIO
 from interlock.shared.sockets import Socket, make_socket, readable, receive_routed, send_to
 from interlock.shared.waiter import Waiter
 
@@ -122,3 +123,16 @@ def test_what_messages_come_through_is_not_among_the_seldom_ones(pair: Pair) -> 
     assert waiter.seldom == {router}
     waiter.remove(router)
     assert not waiter.seldom
+
+
+def test_a_turn_looks_at_what_is_seldom_when_that_is_ready_or_time_has_passed(pair: Pair) -> None:
+    """Or an operator's command would wait for the timer."""
+    waiter, router, dealer = pair
+    waiter.add(dealer, often=True)
+    node = NodeIO.__new__(NodeIO)  # only what `is_due` is about
+    node.waiter, node._look_ns = waiter, 0
+    assert node.is_due(set(), 1)
+    assert not node.is_due({dealer}, 2), "a message is no reason"
+    assert node.is_due({dealer, router}, 3)
+    assert not node.is_due(set(), 3 + LOOK_EVERY_NS - 1)
+    assert node.is_due(set(), 3 + LOOK_EVERY_NS)

@@ -268,3 +268,16 @@ def test_no_single_flipped_bit_goes_unnoticed(bit: int) -> None:
 
 def test_the_header_has_the_documented_size() -> None:
     assert HEADER_BYTES == 72
+
+
+@pytest.mark.parametrize("size", [1, 4_095, 4_096, 4_097, 70_000])
+def test_the_hash_covers_header_and_payload_of_any_length(size: int) -> None:
+    """Short and long payloads are hashed in two ways, which have to be one."""
+    raw, own = encode_record(Kind.DATA, 1, 7, 9, pack_name("p"), 1, 1, bytes(size), 5)
+    assert own == xxh3_64_intdigest(raw[: HEADER_BYTES - 8] + raw[HEADER_BYTES:])
+    assert parse_record(memoryview(raw), 0).hash == own
+    for at in (4, HEADER_BYTES, len(raw) - 1):
+        damaged = bytearray(raw)
+        damaged[at] ^= 1
+        with pytest.raises(RemoteError):
+            parse_record(memoryview(bytes(damaged)), 0)
