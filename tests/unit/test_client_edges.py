@@ -21,6 +21,7 @@ from interlock.client.aio import AsyncProducer
 from interlock.client.channel import Channel
 from interlock.client.endpoints import Endpoints
 from interlock.client.exchange import Exchange
+from interlock.client.local import free_ports
 from interlock.client.reading import Reading
 from interlock.shared.credentials import Credentials
 from interlock.shared.errors import Reason
@@ -225,8 +226,7 @@ def test_a_descriptor_is_not_watched_any_more_when_it_is_closed(
 def test_a_channel_says_when_somebody_takes_what_is_sent() -> None:
     """What found nobody is tried again only once the channel is writable: it has to say so."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as node:
-        endpoint = f"tcp://127.0.0.1:{node.bind_to_random_port('tcp://127.0.0.1')}"
-        node.unbind(node.last_endpoint)
+        endpoint = f"tcp://127.0.0.1:{free_ports(1)}"
         channel = Channel(zmq.DEALER, [endpoint])
         try:
             assert channel.receive() is None
